@@ -1,0 +1,1 @@
+"""File trees and catar archives: scan, encode, decode, restore."""

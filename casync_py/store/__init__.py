@@ -1,0 +1,1 @@
+"""Where chunks live: interfaces, local directories, memory, and wrappers around stores."""

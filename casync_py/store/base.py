@@ -1,0 +1,78 @@
+"""The interfaces of stores, by capability: readable, writable, prunable."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from casync_py.errors import ChunkMissing
+    from casync_py.ids import ChunkId
+    from casync_py.store.chunk import Chunk
+
+DEFAULT_BUDGET = 32 << 20
+
+
+class ChunkStream(Protocol):
+    """What `get_many` returns: pairs in the order of the ids asked for; `close()` cancels what is under way."""
+
+    def __iter__(self) -> Iterator[tuple[ChunkId, Chunk | ChunkMissing]]: ...
+    def __next__(self) -> tuple[ChunkId, Chunk | ChunkMissing]: ...
+    def close(self) -> None: ...
+
+
+class Store(Protocol):
+    """Answers chunk ids with chunks. Thread-safe.
+
+    A chunk that a store hands out is not verified; `store.verify.Verified` around it does that. Trouble on the way
+    (an unreadable directory, a broken connection) raises what it is; it is never reported as "missing".
+    """
+
+    name: str  # for messages: a path or URL
+
+    def get(self, chunk_id: ChunkId) -> Chunk:
+        """Return the chunk.
+
+        Raises:
+            ChunkMissing: this store does not have it.
+            ChunkInvalid: what it has is visibly broken.
+        """
+
+    def get_many(self, ids: Sequence[ChunkId], budget: int = DEFAULT_BUDGET) -> ChunkStream:
+        """Fetch ahead: the chunks in the order asked for (duplicates allowed), a missing one as a value.
+
+        Args:
+            budget: bytes of chunks that may be in memory unread, roughly; at least one chunk is always fetched.
+        """
+
+    def has_many(self, ids: Sequence[ChunkId]) -> list[bool]:
+        """Tell for each id whether the chunk is there, without reading it."""
+
+    def close(self) -> None:
+        """Release what is held; twice is fine."""
+
+
+@runtime_checkable
+class WritableStore(Store, Protocol):
+    """A store that chunks can be added to. A chunk, once there, never changes."""
+
+    def put(self, chunk: Chunk) -> bool:
+        """Add a chunk that is verified by the caller; False if it was there already (its age is refreshed then).
+
+        What was put counts as there for `has_many` at once, and is durable after the next `flush()`.
+        """
+
+    def flush(self) -> None:
+        """The durability point: when it returns, all that was put or recognised so far survives a power cut."""
+
+
+@runtime_checkable
+class PrunableStore(WritableStore, Protocol):
+    """A store whose chunks can be listed and removed."""
+
+    def iter_ids(self) -> Iterator[ChunkId]:
+        """All chunks that are there, each once, in no particular order."""
+
+    def remove(self, chunk_id: ChunkId) -> int:
+        """Remove the chunk in each of its forms; the bytes freed, 0 if it was not there."""

@@ -1,0 +1,1 @@
+"""The verbs, composed from the interfaces; no argument parsing, no printing."""
