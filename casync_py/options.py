@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass, field
 
 from casync_py.compression import DEFAULT_COMPRESSION, Compression
+from casync_py.digest import DEFAULT_DIGEST, Digest
 
 DEFAULT_MEMORY = 96 << 20
 
@@ -38,3 +39,41 @@ class StoreOptions:
 
     compression: Compression = DEFAULT_COMPRESSION
     compressed_suffix: str = ".cacnk"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that casync's options and ours choose, in one value; the defaults are casync's.
+
+    Attributes:
+        what: "archive", "archive-index", "blob", "blob-index" or "directory"; None: told by suffix and type.
+        store, extra_stores: locators; None: `$CASYNC_STORE`, else `default.castr` beside the index.
+        chunk_size: (min, avg, max) in bytes, 0 where not given.
+        with_, without: feature bits of each `--with=` and `--without=`.
+        exclude_nodump, exclude_submounts, exclude_file: what a scan leaves out.
+        delete: remove what the archive does not have from extracted directories.
+        punch_holes: leave runs of zeros as holes.
+        undo_immutable: clear the immutable flag of what is in the way.
+        recursive: list below the top directory's children.
+        sync: a tree that was extracted is on disk before success is reported.
+        archive_digest: compute the digest of the whole stream, which make prints.
+    """
+
+    what: str | None = None
+    store: str | None = None
+    extra_stores: tuple[str, ...] = ()
+    chunk_size: tuple[int, int, int] = (0, 0, 0)
+    digest: Digest = DEFAULT_DIGEST
+    store_options: StoreOptions = field(default_factory=StoreOptions)
+    with_: tuple[int, ...] = ()
+    without: tuple[int, ...] = ()
+    exclude_nodump: bool = True
+    exclude_submounts: bool = False
+    exclude_file: bool = True
+    delete: bool = True
+    punch_holes: bool = True
+    undo_immutable: bool = False
+    recursive: bool = True
+    sync: bool = False
+    archive_digest: bool = True
+    resources: Resources = field(default_factory=Resources)
