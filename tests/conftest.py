@@ -1,0 +1,109 @@
+"""What all tests share: the real programs they run against, the command line, and skips that say why."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ROOT = Path(__file__).parent.parent
+os.environ.setdefault("PYTHONSAFEPATH", "1")  # `python -m casync_py` runs the installed package, whatever the directory
+
+
+class RunCli(Protocol):
+    def __call__(
+        self, *arguments: str | Path, cwd: Path | None = None, env: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A line of .ci/peers.txt."""
+
+    required: bool
+    package: str
+    proof: list[str]
+
+
+@cache
+def _peers() -> dict[str, Peer]:
+    peers = {}
+    for line in (ROOT / ".ci/peers.txt").read_text().splitlines():
+        if line and not line.startswith("#"):
+            need, name, package, proof = line.split(None, 3)
+            peers[name] = Peer(need == "required", package, shlex.split(proof))
+    return peers
+
+
+@cache
+def _peer_path(name: str) -> str | None:
+    proof = _peers()[name].proof
+    path = shutil.which(proof[0])
+    if path is None:
+        return None
+    works = subprocess.run([path, *proof[1:]], stdin=subprocess.DEVNULL, capture_output=True).returncode == 0
+    return path if works else None
+
+
+def _demand_peer(name: str) -> str:
+    path = _peer_path(name)
+    if path is None:
+        reason = f"{name} is not installed (Debian's package {_peers()[name].package})"
+        if _peers()[name].required and os.environ.get("CASYNC_PY_REQUIRE_PEERS") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return path
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "peer(name): needs that program of .ci/peers.txt")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for marker in item.iter_markers("peer"):
+        _demand_peer(marker.args[0])
+    if item.get_closest_marker("root") and os.geteuid() != 0:
+        pytest.skip("Needs root")
+    if item.get_closest_marker("native"):
+        from casync_py import native
+
+        if native.KERNEL != "native":
+            pytest.skip("Needs the native kernel")
+
+
+@pytest.fixture(scope="session")
+def peer() -> Callable[[str], str]:
+    """The path of a program of .ci/peers.txt; skips, or fails where peers are demanded, if it is not there."""
+    return _demand_peer
+
+
+@pytest.fixture(scope="session")
+def casync() -> str:
+    """The path of Debian's casync."""
+    return _demand_peer("casync")
+
+
+@pytest.fixture(scope="session")
+def cli() -> RunCli:
+    """Runs casync-py with arguments as a user would, in a process of its own; stdout and stderr are captured."""
+
+    def run(
+        *arguments: str | Path, cwd: Path | None = None, env: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "casync_py", *map(str, arguments)]
+        return subprocess.run(
+            command, cwd=cwd, env={**os.environ, **(env or {})}, stdin=subprocess.DEVNULL, capture_output=True, text=True
+        )
+
+    return run
