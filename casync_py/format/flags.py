@@ -123,7 +123,7 @@ _GRANULARITY = ((F.NSEC_TIME, 1), (F.USEC_TIME, 10**3), (F.SEC_TIME, 10**9), (F.
 
 
 def normalize(flags: int) -> int:
-    """Resolve flags that contain or exclude each other, in casync's order (caformat-util.c, ca_feature_flags_normalize)."""
+    """Resolve flags that contain or exclude each other, in casync's order (spec 1.4, step 4)."""
     if flags & F.ACL and not flags & (ANY_UIDS | F.USER_NAMES):
         flags |= F.UIDS_32BIT | F.USER_NAMES
     for winner, loser in (

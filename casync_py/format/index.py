@@ -1,0 +1,292 @@
+"""Index files (.caidx, .caibx): the chunks of a stream, in order, as (end offset, chunk id). Source: spec section 2."""
+
+from __future__ import annotations
+
+import os
+import stat
+from bisect import bisect_right
+from functools import partial
+from itertools import chain
+from operator import sub
+from struct import Struct, iter_unpack
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+from casync_py.errors import FormatError
+from casync_py.format import constants as c
+from casync_py.format import flags
+from casync_py.ids import ChunkId
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import TracebackType
+
+WINDOW_ROWS = 2048  # 80 KiB a read; what is held does not depend on the length of the index
+
+_HEADER = Struct("<8Q")  # the INDEX record and the header of TABLE
+_ITEM = "<Q32s"
+_TAIL = Struct("<5Q")
+_END = Struct("<Q")
+_OVERHEAD = _HEADER.size + _TAIL.size
+
+_pack_item = Struct(_ITEM).pack
+_make_id: Callable[[bytes], ChunkId] = partial(bytes.__new__, ChunkId)
+
+
+class Row(NamedTuple):
+    """One chunk of the stream: its bytes are those from `start` up to `end`."""
+
+    start: int
+    end: int
+    chunk_id: ChunkId
+
+
+class _Window(NamedTuple):
+    """Consecutive rows, checked: `first` is the position of the first one, `ends` has one offset more than `ids`."""
+
+    first: int
+    ends: list[int]
+    ids: list[ChunkId]
+
+
+class Index:
+    """A sequence of `Row`, read from a file through bounded windows, each of them checked when it is read.
+
+    Reading is by position (pread), so that threads may share an index, the descriptor's own position does not matter,
+    and a file that is truncated meanwhile is a `FormatError`. Not a mapping: truncation would kill the process.
+
+    Attributes:
+        name: file name or URL, for messages.
+        feature_flags: normalised; for a .caidx also those of every ENTRY of the archive.
+        chunk_min, chunk_avg, chunk_max: chunk sizes that the stream was cut with; no chunk is longer than `chunk_max`.
+        size: length of the stream in bytes.
+    """
+
+    def __init__(self, fd: int, name: str = "", *, close_fd: bool = True) -> None:
+        """Take a descriptor of a regular file; `close()` closes it if `close_fd`.
+
+        Raises:
+            FormatError: not an index: header, limits, tail or file size are wrong; `name` is set.
+        """
+        self.name = name
+        self._fd = fd
+        self._close_fd = close_fd
+        self._length = self._measure()
+        header = _HEADER.unpack(self._read(0, _HEADER.size))
+        if header[:2] != (c.INDEX_SIZE, c.INDEX) or header[6:] != (c.U64_MAX, c.TABLE):
+            raise self._error("Not an index", 0)
+        self.feature_flags, self.chunk_min, self.chunk_avg, self.chunk_max = header[2:6]
+        self._check_header()
+        self._check_tail()
+        self._window = _Window(0, [0], [])
+        self.size = self._end_of(self._length - 1)
+        if self.size > min(self._length * self.chunk_max, c.OFFSET_MAX):
+            raise self._error(
+                f"Stream of {self.size} bytes in only {self._length} chunks", self._position(self._length - 1)
+            )
+
+    @classmethod
+    def open(cls, path: str | bytes | int, name: str = "") -> Self:
+        """Open the index at a path, or behind a descriptor, which then belongs to the index.
+
+        Raises:
+            OSError: the file cannot be opened.
+            FormatError: it is no index; nothing is left open.
+        """
+        fd = path if isinstance(path, int) else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        if not name:
+            name = f"descriptor {path}" if isinstance(path, int) else os.fsdecode(path)
+        try:
+            return cls(fd, name)
+        except BaseException:
+            os.close(fd)
+            raise
+
+    def close(self) -> None:
+        """Release the descriptor; twice is fine."""
+        if self._close_fd and self._fd >= 0:
+            os.close(self._fd)
+        self._fd = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, position: int) -> Row:
+        """The row at a position, negative ones counted from the end.
+
+        Raises:
+            IndexError: there are fewer rows.
+            FormatError: the rows around it are damaged.
+        """
+        if position < 0:
+            position += self._length
+        if not 0 <= position < self._length:
+            raise IndexError(f"{self.name}: No row {position} among {self._length}")
+        window = self._load(position)
+        at = position - window.first
+        return Row(window.ends[at], window.ends[at + 1], window.ids[at])
+
+    def __iter__(self) -> Iterator[Row]:
+        return self.rows()
+
+    def rows(self, start: int = 0, stop: int | None = None) -> Iterator[Row]:
+        """The rows from `start` up to `stop` (None: all that follow)."""
+        stop = self._length if stop is None else min(stop, self._length)
+        while start < stop:
+            window = self._load(start)
+            at = start - window.first
+            count = min(len(window.ids) - at, stop - start)
+            yield from map(
+                Row, window.ends[at : at + count], window.ends[at + 1 : at + count + 1], window.ids[at : at + count]
+            )
+            start += count
+
+    def ids(self, start: int = 0, stop: int | None = None) -> list[ChunkId]:
+        """The chunk ids from row `start` up to row `stop`: a list as long as the caller asks for."""
+        stop = self._length if stop is None else min(stop, self._length)
+        parts: list[list[ChunkId]] = []
+        while start < stop:
+            window = self._load(start)
+            part = window.ids[start - window.first : stop - window.first]
+            parts.append(part)
+            start += len(part)
+        return list(chain.from_iterable(parts))
+
+    def find(self, offset: int) -> int:
+        """Position of the row that holds the stream's byte at `offset`.
+
+        Raises:
+            IndexError: the stream is shorter.
+            FormatError: the rows that were looked at are damaged.
+        """
+        if not 0 <= offset < self.size:
+            raise IndexError(f"{self.name}: No byte {offset} in a stream of {self.size}")
+        window = self._window
+        if not window.ends[0] <= offset < window.ends[-1]:
+            low, high = 0, self._length - 1
+            while low < high:
+                middle = (low + high) // 2
+                if self._end_of(middle) <= offset:
+                    low = middle + 1
+                else:
+                    high = middle
+            window = self._load(low)
+        position = window.first + bisect_right(window.ends, offset) - 1
+        if not window.first <= position < window.first + len(window.ids):
+            raise self._error("Offsets do not ascend", self._position(window.first))
+        return position
+
+    def _measure(self) -> int:
+        """Number of rows, by the file's size."""
+        status = os.fstat(self._fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise self._error("Not a regular file")
+        rows, rest = divmod(status.st_size - _OVERHEAD, c.TABLE_ITEM_SIZE)
+        if rows < 0 or rest:
+            raise self._error(f"No index has {status.st_size} bytes")
+        return rows
+
+    def _check_header(self) -> None:
+        try:
+            flags.check(self.feature_flags, 16)
+        except FormatError as error:
+            error.name = self.name
+            raise
+        if not 1 <= self.chunk_min <= self.chunk_avg <= self.chunk_max <= c.CHUNK_SIZE_MAX:
+            sizes = f"{self.chunk_min}, {self.chunk_avg}, {self.chunk_max}"
+            raise self._error(f"Impossible chunk sizes {sizes}", 24)
+
+    def _check_tail(self) -> None:
+        position = self._position(self._length)
+        tail = _TAIL.unpack(self._read(position, _TAIL.size))
+        table_size = c.HEADER_SIZE + self._length * c.TABLE_ITEM_SIZE + c.TABLE_TAIL_SIZE
+        if tail != (0, 0, c.INDEX_SIZE, table_size, c.TABLE_TAIL_MARKER):
+            raise self._error("No tail at the end of the index", position)
+
+    def _position(self, row: int) -> int:
+        """Place of a row in the file."""
+        return _HEADER.size + row * c.TABLE_ITEM_SIZE
+
+    def _end_of(self, row: int) -> int:
+        """End offset of a row, unchecked; 0 before the first row."""
+        if row < 0:
+            return 0
+        return int(_END.unpack(self._read(self._position(row), _END.size))[0])
+
+    def _load(self, row: int) -> _Window:
+        """The window around a row."""
+        window = self._window
+        if not window.first <= row < window.first + len(window.ids):
+            window = self._window = self._read_window(row - row % WINDOW_ROWS)
+        return window
+
+    def _read_window(self, first: int) -> _Window:
+        count = min(WINDOW_ROWS, self._length - first)
+        raw = self._read(self._position(first), count * c.TABLE_ITEM_SIZE)
+        before = self._end_of(first - 1)
+        offsets, ids = zip(*iter_unpack(_ITEM, raw), strict=True)
+        ends = [before, *offsets]
+        lengths = list(map(sub, offsets, ends))
+        if min(lengths) <= 0 or max(lengths) > self.chunk_max:
+            wrong = next(i for i, length in enumerate(lengths) if not 0 < length <= self.chunk_max)
+            raise self._error(f"Chunk of {lengths[wrong]} bytes", self._position(first + wrong))
+        return _Window(first, ends, list(map(_make_id, ids)))
+
+    def _read(self, position: int, size: int) -> bytes:
+        data = os.pread(self._fd, size, position)
+        while len(data) < size:
+            more = os.pread(self._fd, size - len(data), position + len(data))
+            if not more:
+                raise self._error("Index ends early", position + len(data))
+            data += more
+        return data
+
+    def _error(self, reason: str, offset: int | None = None) -> FormatError:
+        return FormatError(reason, offset, self.name or None)
+
+
+class IndexWriter:
+    """Writes an index row by row; the rows are passed on in blocks, the tail by `finish()`."""
+
+    def __init__(self, write: Callable[[bytes], object], feature_flags: int, params: tuple[int, int, int]) -> None:
+        """Write the header.
+
+        Args:
+            write: takes bytes and writes all of them: a binary file's `write`, or `partial(write_all, fd)`.
+            params: smallest, average and largest chunk size.
+        """
+        smallest, average, largest = params
+        if not 1 <= smallest <= average <= largest <= c.CHUNK_SIZE_MAX:
+            raise ValueError(f"Impossible chunk sizes {params}")
+        self._write = write
+        self._rows = 0
+        self._end = 0
+        self._buffer = bytearray(
+            _HEADER.pack(c.INDEX_SIZE, c.INDEX, feature_flags, smallest, average, largest, c.U64_MAX, c.TABLE)
+        )
+
+    def append(self, end: int, chunk_id: bytes) -> None:
+        """Add the next chunk: where it ends in the stream, and its 32-byte id."""
+        if end <= self._end or len(chunk_id) != 32:
+            raise ValueError(f"No row can follow {self._end} with {end} and an id of {len(chunk_id)} bytes")
+        self._end = end
+        self._rows += 1
+        buffer = self._buffer
+        buffer += _pack_item(end, chunk_id)
+        if len(buffer) >= 65536:
+            self._write(bytes(buffer))
+            buffer.clear()
+
+    def finish(self) -> None:
+        """Write what is left and the tail; call it once."""
+        table_size = c.HEADER_SIZE + self._rows * c.TABLE_ITEM_SIZE + c.TABLE_TAIL_SIZE
+        tail = _TAIL.pack(0, 0, c.INDEX_SIZE, table_size, c.TABLE_TAIL_MARKER)
+        self._write(bytes(self._buffer) + tail)
+        self._buffer.clear()
