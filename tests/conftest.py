@@ -102,8 +102,9 @@ def cli() -> RunCli:
         *arguments: str | Path, cwd: Path | None = None, env: dict[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "casync_py", *map(str, arguments)]
+        environment = {**os.environ, **(env or {})}
         return subprocess.run(
-            command, cwd=cwd, env={**os.environ, **(env or {})}, stdin=subprocess.DEVNULL, capture_output=True, text=True
+            command, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
         )
 
     return run

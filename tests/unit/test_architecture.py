@@ -60,7 +60,7 @@ NAMES = {name for name, _path in MODULES}
 
 
 def _room(module: str) -> str:
-    return (module.split(".") + [""])[1]
+    return module.partition(".")[2].partition(".")[0]
 
 
 def _imports(module: str, path: Path) -> Iterator[str]:

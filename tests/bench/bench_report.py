@@ -1,0 +1,105 @@
+"""The benchmark's results for people, as a Markdown table with notes, and for programs, as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
+
+from bench_measure import own_peak
+from bench_rows import CASYNC, INTERPRETER, PLAIN
+
+if TYPE_CHECKING:
+    from bench_inputs import Tree
+    from bench_measure import Samples
+    from bench_rows import Actor, Group
+
+MIB = 1 << 20
+
+
+@dataclass(slots=True)
+class Results:
+    """What one run of the benchmark found.
+
+    Attributes:
+        rows: (group, variant, casync's samples, the variant's samples).
+        blob: what the blob is made of; "" if none was needed.
+    """
+
+    rounds: int
+    rows: list[tuple[Group, Actor, Samples, Samples]] = field(default_factory=list)
+    blob: str = ""
+    tree: Tree | None = None
+
+
+def _seconds(samples: Samples) -> str:
+    low, high = samples.spread
+    digits = 3 if samples.seconds < 1 else 2
+    return f"{samples.seconds:.{digits}f} s ({low:.{digits}f}-{high:.{digits}f})"
+
+
+def print_table(results: Results) -> None:
+    """One line a row, with the ratio that it should reach."""
+    print("| work | casync | casync-py | ratio | target | peak memory casync / casync-py |")
+    print("|---|---|---|---|---|---|")
+    for group, actor, theirs, ours in results.rows:
+        target = group.targets[actor]
+        title = group.title + (f", {actor.title}" if actor.title else "")
+        ratio = f"{theirs.seconds / ours.seconds:.2f}"
+        wanted = f"{target:.1f}" if target else ""
+        memory = f"{theirs.peak / MIB:.0f} / {ours.peak / MIB:.0f} MiB"
+        print(f"| {title} | {_seconds(theirs)} | {_seconds(ours)} | {ratio} | {wanted} | {memory} |")
+
+
+def print_notes(results: Results, programs: dict[Actor, list[str]]) -> None:
+    """What the table was measured with, and the figures that are no ratio: time per file, start-up."""
+    machine = f"{os.cpu_count()} cores, {platform.machine()}, Linux {platform.release()}"
+    versions = [f"Python {platform.python_version()}", *(_version(programs[actor]) for actor in (CASYNC, PLAIN))]
+    print(f"\nMedian of {results.rounds} (shortest-longest); {machine}, {', '.join(versions)}.")
+    if results.blob:
+        print(f"Blob: {results.blob}.")
+    tree = results.tree
+    if tree:
+        print(f"Tree: {tree.files} files, {tree.others} other nodes, {tree.size / MIB:.0f} MiB.")
+    for group, actor, theirs, ours in results.rows:
+        if tree and group.input == "tree":
+            each = [f"{samples.seconds / tree.files * 1e6:.0f}" for samples in (theirs, ours)]
+            print(f"Time per file, {group.name}{actor.suffix}: casync {each[0]} µs, casync-py {each[1]} µs.")
+    start = {actor: ours for group, actor, _theirs, ours in results.rows if group.name == "start-up"}
+    if PLAIN in start and INTERPRETER in start:
+        beyond = start[PLAIN].seconds - start[INTERPRETER].seconds
+        print(f"Start-up beyond the bare interpreter's: {beyond:.3f} s (target 0.15 s).")
+    print(f"A peak below {own_peak() / MIB:.0f} MiB, the measuring process's own, cannot be told.")
+
+
+def _version(command: list[str]) -> str:
+    found = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True)
+    return " ".join(found.stdout.split())
+
+
+def print_json(results: Results) -> None:
+    """One object with every run."""
+    rows = [
+        {
+            "row": group.name + (actor.suffix or ""),
+            "target": group.targets[actor],
+            "ratio": theirs.seconds / ours.seconds,
+            "casync": _runs(theirs),
+            "casync_py": _runs(ours),
+        }
+        for group, actor, theirs, ours in results.rows
+    ]
+    tree = results.tree
+    inputs = {
+        "blob": results.blob,
+        "tree": {"files": tree.files, "others": tree.others, "size": tree.size} if tree else None,
+    }
+    print(json.dumps({"version": 1, "cores": os.cpu_count(), "inputs": inputs, "rows": rows}))
+
+
+def _runs(samples: Samples) -> list[dict[str, float]]:
+    runs = [asdict(run) for run in samples.runs]
+    return [{name: value for name, value in run.items() if name != "stdout"} for run in runs]
