@@ -63,6 +63,13 @@ class WritableStore(Store, Protocol):
         What was put counts as there for `has_many` at once, and is durable after the next `flush()`.
         """
 
+    def recognise(self, ids: Sequence[ChunkId]) -> list[bool]:
+        """As `has_many`, for a writer that will rely on what is found: its age is refreshed, so that gc keeps it.
+
+        They are durable after the next `flush()`, as if they had been put. May answer False for a chunk that is there
+        but cannot be refreshed: it has to be put then.
+        """
+
     def flush(self) -> None:
         """The durability point: when it returns, all that was put or recognised so far survives a power cut."""
 

@@ -55,3 +55,12 @@ class Chunk:
             assert self._plain is not None
             self._stored = compression.compressor.compress(self._plain, compression.level)
         return self._stored
+
+    @property
+    def memory(self) -> int:
+        """Bytes of the forms that are held."""
+        return len(self._plain or b"") + len(self._stored or b"")
+
+    def owned(self) -> Chunk:
+        """A chunk with the same forms that shares no buffer with whoever made this one."""
+        return Chunk(self.chunk_id, plain=None if self._plain is None else bytes(self._plain), stored=self._stored)

@@ -1,0 +1,101 @@
+"""Nothing unverified: a chunk is used only after the digest of its plain content was compared with its id."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from casync_py.compression import MAX_CHUNK_SIZE
+from casync_py.errors import ChunkInvalid
+from casync_py.store.base import DEFAULT_BUDGET
+from casync_py.store.fetch import fetch_ahead
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from concurrent.futures import Executor
+
+    from casync_py.digest import Digest
+    from casync_py.ids import ChunkId
+    from casync_py.store.base import ChunkStream, Store
+    from casync_py.store.chunk import Chunk
+
+
+def verified(chunk: Chunk, digests: Sequence[Digest], limit: int = MAX_CHUNK_SIZE) -> bytes | memoryview:
+    """Decompress a chunk, compare its digest with its id, return the plain content.
+
+    Args:
+        digests: tried in this order; one where an index announces it, the sender's word and then the others elsewhere.
+        limit: most bytes that the plain content may have.
+
+    Raises:
+        ChunkInvalid: it cannot be decompressed, is empty or too large, or none of the digests gives its id.
+    """
+    plain = chunk.plain(limit)
+    chunk_id = chunk.chunk_id
+    for digest in digests:
+        if digest.of(plain) == chunk_id:
+            if not plain:
+                break
+            return plain
+    if not plain:
+        raise ChunkInvalid(chunk_id, "It is empty")
+    names = " or ".join(digest.name for digest in digests)
+    raise ChunkInvalid(chunk_id, f"Its content has another {names} digest")
+
+
+class Verified:
+    """A store around a store that hands out nothing unverified.
+
+    Each chunk is decompressed and checked in the thread that fetched it, so that `get_many` does it in its pool. To go
+    on to the next store when one holds a bad chunk, put a `RouterStore` around one `Verified` for each store, never a
+    `Verified` around the router.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        digests: Sequence[Digest],
+        limit: int = MAX_CHUNK_SIZE,
+        *,
+        jobs: int | None = None,
+        executor: Executor | None = None,
+    ) -> None:
+        """Wrap `store`, which is closed together with this one.
+
+        Args:
+            digests: as for `verified`.
+            limit: most bytes of a plain chunk: the index's `chunk_size_max`.
+            jobs, executor: as for `fetch_ahead`.
+        """
+        self.name = store.name
+        self.store = store
+        self.digests = tuple(digests)
+        self.limit = limit
+        self._jobs = jobs
+        self._executor = executor
+
+    def get(self, chunk_id: ChunkId) -> Chunk:
+        """Return the chunk, verified and in plain form.
+
+        Raises:
+            ChunkMissing: the store does not have it.
+            ChunkInvalid: what it has does not match the id; `where` names the store.
+        """
+        chunk = self.store.get(chunk_id)
+        try:
+            verified(chunk, self.digests, self.limit)
+        except ChunkInvalid as error:
+            error.where = error.where or self.name
+            raise
+        return chunk
+
+    def get_many(self, ids: Sequence[ChunkId], budget: int = DEFAULT_BUDGET) -> ChunkStream:
+        """Fetch and verify ahead."""
+        return fetch_ahead(self.get, ids, budget, jobs=self._jobs, executor=self._executor)
+
+    def has_many(self, ids: Sequence[ChunkId]) -> list[bool]:
+        """As the store says: what is there is not read, and so not verified."""
+        return self.store.has_many(ids)
+
+    def close(self) -> None:
+        """Close the store."""
+        self.store.close()
