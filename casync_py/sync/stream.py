@@ -1,0 +1,126 @@
+"""Where a decoder's bytes come from: an archive file, or an index whose chunks are fetched ahead."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from typing import TYPE_CHECKING
+
+from casync_py.errors import ChunkInvalid, ChunkMissing, UsageError
+
+if TYPE_CHECKING:
+    from casync_py.format.index import Index
+    from casync_py.monitor import Monitor
+    from casync_py.store.base import ChunkStream, Store
+
+STANDARD_STREAM = "-"
+_READ_SIZE = 1 << 20
+_WINDOW = 4096  # rows asked for at a time; the memory that a fetch needs does not grow with the index
+
+
+class FileStream:
+    """An archive in a file (or on standard input, for `-`), read once in order."""
+
+    def __init__(self, path: str) -> None:
+        """Open it.
+
+        Raises:
+            OSError: absent or unreadable.
+            UsageError: a directory.
+        """
+        self._standard = path == STANDARD_STREAM
+        self.name = "standard input" if self._standard else path
+        self._fd = sys.stdin.fileno() if self._standard else os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY)
+        status = os.fstat(self._fd)
+        if stat.S_ISDIR(status.st_mode):
+            self.close()
+            raise UsageError(f"{path}: Is a directory, not an archive")
+        self._size = status.st_size if stat.S_ISREG(status.st_mode) else None
+
+    def read(self) -> bytes:
+        return os.read(self._fd, _READ_SIZE)
+
+    def skip(self, count: int) -> None:
+        if self._size is not None:
+            at = os.lseek(self._fd, 0, os.SEEK_CUR)
+            # Never past the end: what is missing there must be noticed as missing.
+            os.lseek(self._fd, min(at + count, self._size), os.SEEK_SET)
+            count -= self._size - at
+        while self._size is None and count > 0:
+            piece = os.read(self._fd, min(count, _READ_SIZE))
+            if not piece:
+                return
+            count -= len(piece)
+
+    def close(self) -> None:
+        if self._fd >= 0 and not self._standard:
+            os.close(self._fd)
+        self._fd = -1
+
+
+class IndexStream:
+    """The stream that an index describes: chunks in order, fetched ahead, each of the length that its row says."""
+
+    def __init__(self, index: Index, store: Store, budget: int, monitor: Monitor) -> None:
+        """`store` hands out verified chunks; index and store stay the caller's."""
+        self.name = index.name
+        self._index = index
+        self._store = store
+        self._budget = budget
+        self._monitor = monitor
+        self._next = 0  # row that `_stream` delivers next
+        self._window_end = 0
+        self._stream: ChunkStream | None = None
+        self._lead = 0  # bytes of the next chunk that were skipped already
+
+    def read(self) -> bytes | memoryview:
+        if self._next >= len(self._index):
+            return b""
+        if self._stream is None or self._next >= self._window_end:
+            self._open_window()
+        start, end, chunk_id = self._index[self._next]
+        plain = self._take(end - start)
+        self._next += 1
+        monitor = self._monitor
+        monitor.done = end
+        monitor.chunks_new += 1
+        monitor.bytes_new += end - start
+        if self._lead:
+            plain = memoryview(plain)[self._lead :]
+            self._lead = 0
+        return plain
+
+    def _open_window(self) -> None:
+        self.close()
+        self._window_end = min(self._next + _WINDOW, len(self._index))
+        self._stream = self._store.get_many(self._index.ids(self._next, self._window_end), self._budget)
+
+    def _take(self, size: int) -> bytes | memoryview:
+        assert self._stream is not None
+        chunk_id, found = next(self._stream)
+        if isinstance(found, ChunkMissing):
+            raise found
+        plain = found.plain(size)
+        if len(plain) != size:
+            raise ChunkInvalid(chunk_id, f"Has {len(plain)} bytes where the index says {size}", self._store.name)
+        return plain
+
+    def skip(self, count: int) -> None:
+        """Leave out bytes; chunks that lie wholly in them are not fetched (but for those under way already)."""
+        if self._next >= len(self._index) or not count:
+            return
+        at = self._index[self._next].start + self._lead + count
+        if at >= self._index.size:
+            self._next = len(self._index)
+            return
+        row = self._index.find(at)
+        if row != self._next:
+            self.close()
+            self._next = row
+        self._lead = at - self._index[row].start
+
+    def close(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None

@@ -1,0 +1,49 @@
+"""The scheme of plain paths: files, devices and directories of this machine, and `-` for the standard streams."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from casync_py.store.local import LocalStore
+from casync_py.sync.blob import FileBlob, FileTarget
+from casync_py.sync.upload import LocalUpload, UploadPlan
+
+if TYPE_CHECKING:
+    from casync_py.archive.decoder import ByteSource
+    from casync_py.format.index import Index
+    from casync_py.options import StoreOptions
+    from casync_py.remote.locator import Locator
+    from casync_py.store.base import WritableStore
+
+
+class PathEndpoint:
+    """Everything that a path can be; which of it, the caller asks for."""
+
+    def __init__(self, locator: Locator) -> None:
+        self.locator = locator
+        self.path = locator.path
+
+    def open_store(self, options: StoreOptions) -> LocalStore:
+        return LocalStore(self.path, options)
+
+    def open_writable_store(self, options: StoreOptions) -> LocalStore:
+        return LocalStore(self.path, options, create=True)
+
+    def open_index(self) -> Index:
+        from casync_py.format.index import Index
+
+        return Index.open(self.path)
+
+    def open_archive(self) -> ByteSource:
+        from casync_py.sync.stream import FileStream
+
+        return FileStream(self.path)
+
+    def open_blob(self) -> FileBlob:
+        return FileBlob(self.path)
+
+    def open_target(self, size: int, punch_holes: bool = True) -> FileTarget:
+        return FileTarget(self.path, size, punch_holes)
+
+    def open_upload(self, store: WritableStore, plan: UploadPlan) -> LocalUpload:
+        return LocalUpload(self.path, store, plan)
