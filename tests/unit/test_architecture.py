@@ -29,7 +29,7 @@ STEPS = [
     {"transport"},
     {"peer"},
     {"remote"},
-    {"api"},
+    {"opening", "api"},
     {"remotes"},
     {"cli"},
 ]
