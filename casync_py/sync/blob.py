@@ -164,8 +164,8 @@ class StreamTarget:
     def __init__(self) -> None:
         self._fd = sys.stdout.fileno()
 
-    def write_at(self, offset: int, data: bytes | memoryview) -> None:
-        """Append; the offset is where the stream stands already."""
+    def write_at(self, offset: int, data: bytes | memoryview) -> None:  # noqa: ARG002 - the stream stands there already
+        """Append."""
         write_all(self._fd, data)
 
     def commit(self) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from casync_py.archive.encoder import encode
+from casync_py.archive.nodes import Entry
 from casync_py.chunking.chunker import OVERLAP
 from casync_py.files import AtomicFile, write_all
 from casync_py.sync.blocks import BlockWriter
@@ -17,7 +17,7 @@ from casync_py.sync.pipeline import ChunkPipeline, StreamDigest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from casync_py.archive.nodes import Entry, Leave, Payload
+    from casync_py.archive.nodes import Leave, Payload
     from casync_py.chunking.params import ChunkParams
     from casync_py.digest import Digest
     from casync_py.monitor import Monitor
@@ -133,7 +133,7 @@ def blob_stream(blob: Payload) -> Callable[[BlockWriter], None]:
 def _watched(entries: Iterator[Entry | Leave], monitor: Monitor) -> Iterator[Entry | Leave]:
     on_entry = monitor.on_entry
     for item in entries:
-        if len(item) > 1:  # an Entry
+        if isinstance(item, Entry):
             monitor.entries += 1
             monitor.path = item.path
             if on_entry is not None:

@@ -139,13 +139,11 @@ class ChunkPipeline:
         stored = []
         for piece, chunk_id, there in zip(batch, ids, known, strict=True):
             size = sum(map(len, piece.parts))
-            stored_size = 0
+            new, stored_size = False, 0
             if not there:
-                plain = piece.parts[0] if len(piece.parts) == 1 else b"".join(piece.parts)
-                chunk = Chunk(chunk_id, plain=plain)
-                there = not self._upload.put(chunk)
-                stored_size = chunk.stored_size
-            stored.append(_Stored(piece.end, chunk_id, size, not there, stored_size))
+                chunk = Chunk(chunk_id, plain=piece.parts[0] if len(piece.parts) == 1 else b"".join(piece.parts))
+                new, stored_size = self._upload.put(chunk), chunk.stored_size
+            stored.append(_Stored(piece.end, chunk_id, size, new, stored_size))
         return stored
 
     def _digest(self, parts: list[memoryview]) -> bytes:

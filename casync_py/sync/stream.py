@@ -79,7 +79,7 @@ class IndexStream:
             return b""
         if self._stream is None or self._next >= self._window_end:
             self._open_window()
-        start, end, chunk_id = self._index[self._next]
+        start, end, _ = self._index[self._next]
         plain = self._take(end - start)
         self._next += 1
         monitor = self._monitor
