@@ -108,3 +108,25 @@ def cli() -> RunCli:
         )
 
     return run
+
+
+@pytest.fixture
+def refused(capfd: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Runs a command line in this process that has to fail; returns its message.
+
+    It has to end with status 1 and one line on stderr, without a traceback, that contains the argument `says`.
+    """
+    from casync_py.cli import main
+
+    def run(*arguments: str | Path, says: str = "") -> str:
+        capfd.readouterr()
+        status = main([str(argument) for argument in arguments])
+        message = capfd.readouterr().err
+        assert status == 1, message
+        assert message.strip()
+        assert message.count("\n") == 1, message
+        assert "Traceback" not in message
+        assert says in message
+        return message
+
+    return run
