@@ -62,3 +62,8 @@ PROJID_MAX = 0xFFFFFFFF
 CHUNK_SIZE_MAX = 128 << 20  # bound of an index's chunk sizes (spec 2); the smallest is 1
 
 GOODBYE_HASH_KEY = bytes.fromhex("b3841d0f2b447485c12ec2d130ed3627")  # SipHash-2-4 of names (spec 1.6)
+
+# Bounds of ours, so that an archive that repeats one chunk for ever cannot fill the memory.
+NODE_METADATA_MAX = 16 << 20  # bytes of all metadata records of one node
+NODE_RECORDS_MAX = 1 << 15  # their number; Linux: 64 KiB of xattr names, twice 64 KiB of ACL entries of 8 bytes
+PATH_MAX = 256 << 10  # 64 times what Linux takes in one call; the depth has no other limit

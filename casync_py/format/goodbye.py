@@ -21,7 +21,7 @@ _TRIPLE = Struct("<QQQ")  # of an item: offset, size, hash; of the tail: entry o
 _FOLD = 1024  # names kept before they become 8 bytes each
 
 
-def name_hashes(names: Sequence[bytes]) -> Sequence[int]:
+def name_hashes(names: list[bytes]) -> list[int]:
     """The hash of each name, as GOODBYE items have it."""
     return siphash24_many(c.GOODBYE_HASH_KEY, names)
 
