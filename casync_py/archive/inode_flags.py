@@ -12,7 +12,7 @@ import os
 import platform
 import struct
 from fcntl import ioctl
-from typing import Final
+from functools import lru_cache
 
 from casync_py.archive.filesystems import BTRFS, fs_magic
 from casync_py.format.flags import Feature
@@ -27,7 +27,7 @@ def _ioctl_number(write: bool, letter: int, number: int, size: int) -> int:
 
 
 _LONG = struct.calcsize("l")  # declared with a long, read and written as 32 bits
-GETFLAGS: Final = _ioctl_number(False, ord("f"), 1, _LONG)
+_GETFLAGS = _ioctl_number(False, ord("f"), 1, _LONG)
 _SETFLAGS = _ioctl_number(True, ord("f"), 2, _LONG)
 _FSGETXATTR = _ioctl_number(False, ord("X"), 31, 28)
 _FSSETXATTR = _ioctl_number(True, ord("X"), 32, 28)
@@ -37,6 +37,7 @@ _SUBVOLUME_CREATE = _ioctl_number(True, 0x94, 14, 4096)
 _SUBVOLUME_GETFLAGS = _ioctl_number(False, 0x94, 25, 8)
 _SUBVOLUME_SETFLAGS = _ioctl_number(True, 0x94, 26, 8)
 
+_NONE_SET = bytes(8)
 _U32 = struct.Struct("=I")
 _U64 = struct.Struct("=Q")
 _FSXATTR = struct.Struct("=IIIII8s")  # xflags, extsize, nextents, projid, cowextsize, padding
@@ -56,16 +57,10 @@ _CHATTR = {
     0x400: int(Feature.FLAG_NOCOMP),
     0x20000000: int(Feature.FLAG_PROJINHERIT),
 }
-CHATTR_BITS: Final = sum(_CHATTR)
 _FAT = {2: int(Feature.FLAG_HIDDEN), 4: int(Feature.FLAG_SYSTEM), 0x20: int(Feature.FLAG_ARCHIVE)}
 
 # What an ioctl says that a file system does not have.
-UNSUPPORTED: Final = frozenset({errno.ENOTTY, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
-
-
-def features_of_chattr(value: int) -> int:
-    """Feature bits of the number that FS_IOC_GETFLAGS gives."""
-    return _translate(value, _CHATTR)
+_UNSUPPORTED = frozenset({errno.ENOTTY, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
 
 
 def _translate(value: int, table: dict[int, int]) -> int:
@@ -78,16 +73,27 @@ def _translate_back(features: int, table: dict[int, int]) -> int:
 
 def _read_u32(fd: int, request: int) -> int | None:
     try:
-        return int(_U32.unpack_from(ioctl(fd, request, bytes(8)))[0])
+        return int(_U32.unpack_from(ioctl(fd, request, _NONE_SET))[0])
     except OSError as error:
-        if error.errno in UNSUPPORTED:
+        if error.errno in _UNSUPPORTED:
             return None
         raise
 
 
 def read_chattr(fd: int) -> int:
-    """The FLAG_* feature bits that chattr sets."""
-    return features_of_chattr(_read_u32(fd, GETFLAGS) or 0)
+    """The FLAG_* feature bits that chattr sets. A scan asks for each file, so this is short."""
+    try:
+        answer = ioctl(fd, _GETFLAGS, _NONE_SET)
+    except OSError as error:
+        if error.errno in _UNSUPPORTED:
+            return 0
+        raise
+    return 0 if answer == _NONE_SET else _features_of_chattr(answer)
+
+
+@lru_cache(maxsize=1024)
+def _features_of_chattr(answer: bytes) -> int:
+    return _translate(_U32.unpack_from(answer)[0], _CHATTR)
 
 
 def write_chattr(fd: int, feature_bits: int, mask: int) -> None:
@@ -96,7 +102,7 @@ def write_chattr(fd: int, feature_bits: int, mask: int) -> None:
     Raises:
         OSError: the file system does not have or refuses a flag that is to be changed.
     """
-    _write_masked(fd, (GETFLAGS, _SETFLAGS), _CHATTR, feature_bits, mask)
+    _write_masked(fd, (_GETFLAGS, _SETFLAGS), _CHATTR, feature_bits, mask)
 
 
 def read_fat(fd: int) -> int:
@@ -151,7 +157,7 @@ def _read_fsxattr(fd: int) -> tuple[int, int, int, int, int, bytes] | None:
     try:
         value = ioctl(fd, _FSGETXATTR, bytes(_FSXATTR.size))
     except OSError as error:
-        if error.errno in UNSUPPORTED:
+        if error.errno in _UNSUPPORTED:
             return None
         raise
     xflags, extsize, nextents, projid, cowextsize, padding = _FSXATTR.unpack(value)
