@@ -96,8 +96,8 @@ static struct divisor divisor_of(uint32_t discriminator)
 /* ---- one block ---- */
 
 struct block {
-    uint32_t rows[(RUN + WINDOW) * LANES];  /* table value of byte lane * RUN + row at [row][lane] */
-    uint32_t tested[GROUP * LANES];
+    _Alignas(64) uint32_t rows[(RUN + WINDOW) * LANES]; /* table value of byte lane * RUN + row at [row][lane] */
+    _Alignas(64) uint32_t tested[GROUP * LANES];
     uint16_t hits[LANES][RUN];
     unsigned count[LANES];
 };
