@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from casync_py.compression import MAX_CHUNK_SIZE
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -31,8 +33,11 @@ class Store(Protocol):
 
     name: str  # for messages: a path or URL
 
-    def get(self, chunk_id: ChunkId) -> Chunk:
+    def get(self, chunk_id: ChunkId, limit: int = MAX_CHUNK_SIZE) -> Chunk:
         """Return the chunk.
+
+        Args:
+            limit: most bytes that the plain chunk may have; lets a store refuse what is larger before reading it.
 
         Raises:
             ChunkMissing: this store does not have it.
@@ -60,7 +65,7 @@ class WritableStore(Store, Protocol):
     def put(self, chunk: Chunk) -> bool:
         """Add a chunk that is verified by the caller; False if it was there already (its age is refreshed then).
 
-        What was put counts as there for `has_many` at once, and is durable after the next `flush()`.
+        What was put counts as there for `get` and `has_many` at once, and is durable after the next `flush()`.
         """
 
     def recognise(self, ids: Sequence[ChunkId]) -> list[bool]:

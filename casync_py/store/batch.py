@@ -40,6 +40,10 @@ class PendingChunks:
         # In this order: a chunk moves from the first to the second, and from there to its final name.
         return chunk_id in self._filling or chunk_id in self._committing
 
+    def names(self, chunk_id: ChunkId) -> tuple[str, str] | None:
+        """Temporary and final name of a chunk that waits."""
+        return self._filling.get(chunk_id) or self._committing.get(chunk_id)
+
     def add(self, chunk_id: ChunkId, temporary: str, final: str, size: int) -> tuple[bool, bool]:
         """Take over a temporary.
 

@@ -57,6 +57,12 @@ class Chunk:
         return self._stored
 
     @property
+    def stored_size(self) -> int:
+        """Bytes that it takes in a store: of the compressed stream where there is one, else of the plain form."""
+        form = self._stored if self._stored is not None else self._plain
+        return len(form) if form is not None else 0
+
+    @property
     def memory(self) -> int:
         """Bytes of the forms that are held."""
         return len(self._plain or b"") + len(self._stored or b"")

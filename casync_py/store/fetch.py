@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from casync_py.store.chunk import Chunk
 
     Fetched = tuple[list[Chunk | Exception], int]  # results in order, bytes in them
-    Batch = tuple[Sequence[ChunkId], Future[Fetched]]
+    Batch = tuple[Sequence[ChunkId], int, Future[Fetched]]  # ids, bytes expected, what will come
 
 _BATCH_IDS = 16  # a batch costs about 30 us of futures and wake-ups: 2 us a chunk
 _BATCH_SIZE = 1 << 20
-_BATCHES_PER_JOB = 4
+_BATCHES_PER_JOB = 2  # one that is worked on and one that waits
 
 
 def fetch_ahead(
@@ -73,15 +73,19 @@ class _FetchAhead:
         """Keep the pool busy and hand out results."""
         executor = self._executor or ThreadPoolExecutor(self._jobs, "fetch")
         waiting: deque[Batch] = deque()
+        expected = 0  # bytes that `waiting` will bring, as far as the mean tells
         position = 0
         total = len(self._ids)
         try:
             while position < total or waiting:
-                while position < total and self._may_submit(len(waiting)):
+                while position < total and self._may_submit(len(waiting), expected):
                     batch = self._ids[position : position + self._batch_length()]
-                    waiting.append((batch, executor.submit(self._fetch, batch)))
+                    size = len(batch) * self._mean
+                    waiting.append((batch, size, executor.submit(self._fetch, batch)))
+                    expected += size
                     position += len(batch)
-                batch, future = waiting.popleft()
+                batch, size, future = waiting.popleft()
+                expected -= size
                 fetched = future.result()
                 del future  # it would keep the whole batch alive
                 yield from self._consume(batch, fetched)
@@ -90,10 +94,12 @@ class _FetchAhead:
             if executor is not self._executor:
                 executor.shutdown(cancel_futures=True)
             else:
-                wait([future for _, future in waiting if not future.cancel()])
+                wait([future for *_, future in waiting if not future.cancel()])
 
-    def _may_submit(self, waiting: int) -> bool:
-        return waiting == 0 or (waiting < self._jobs * _BATCHES_PER_JOB and self._held < self._budget)
+    def _may_submit(self, waiting: int, expected: int) -> bool:
+        if waiting == 0:
+            return True
+        return waiting < self._jobs * _BATCHES_PER_JOB and max(self._held, expected) + self._mean <= self._budget
 
     def _batch_length(self) -> int:
         room = min(_BATCH_SIZE, self._budget // (2 * self._jobs))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from casync_py.compression import MAX_CHUNK_SIZE
 from casync_py.errors import ChunkMissing
 from casync_py.store.base import DEFAULT_BUDGET
 from casync_py.store.fetch import fetch_ahead
@@ -23,7 +24,7 @@ class MemoryStore:
         self.name = name
         self._chunks: dict[ChunkId, Chunk] = {}
 
-    def get(self, chunk_id: ChunkId) -> Chunk:
+    def get(self, chunk_id: ChunkId, limit: int = MAX_CHUNK_SIZE) -> Chunk:  # noqa: ARG002 - it is in memory already
         """Return the chunk.
 
         Raises:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from casync_py.compression import MAX_CHUNK_SIZE
 from casync_py.errors import ChunkInvalid, ChunkMissing
 from casync_py.store.base import DEFAULT_BUDGET
 from casync_py.store.fetch import fetch_ahead
@@ -21,8 +22,8 @@ class RouterStore:
     """Stores in order of preference.
 
     Only "missing" and "invalid" move on to the next store; trouble on the way (an unreadable disk, a broken connection)
-    raises, because a source that could not answer may be the one that has the chunk. Put `Verified` around each of the stores,
-    so that a chunk with bad content is seen here and fetched from the next.
+    raises, because a source that could not answer may be the one that has the chunk. Put `Verified` around each of the
+    stores, so that a chunk with bad content is seen here and fetched from the next.
     """
 
     def __init__(self, stores: Sequence[Store], *, jobs: int | None = None, executor: Executor | None = None) -> None:
@@ -36,7 +37,7 @@ class RouterStore:
         self._jobs = jobs
         self._executor = executor
 
-    def get(self, chunk_id: ChunkId) -> Chunk:
+    def get(self, chunk_id: ChunkId, limit: int = MAX_CHUNK_SIZE) -> Chunk:
         """Return the chunk from the first store that has it whole.
 
         Raises:
@@ -46,7 +47,7 @@ class RouterStore:
         invalid: ChunkInvalid | None = None
         for store in self.stores:
             try:
-                return store.get(chunk_id)
+                return store.get(chunk_id, limit)
             except ChunkMissing:
                 continue
             except ChunkInvalid as error:

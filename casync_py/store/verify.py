@@ -73,16 +73,17 @@ class Verified:
         self._jobs = jobs
         self._executor = executor
 
-    def get(self, chunk_id: ChunkId) -> Chunk:
+    def get(self, chunk_id: ChunkId, limit: int = MAX_CHUNK_SIZE) -> Chunk:
         """Return the chunk, verified and in plain form.
 
         Raises:
             ChunkMissing: the store does not have it.
             ChunkInvalid: what it has does not match the id; `where` names the store.
         """
-        chunk = self.store.get(chunk_id)
+        limit = min(limit, self.limit)
+        chunk = self.store.get(chunk_id, limit)
         try:
-            verified(chunk, self.digests, self.limit)
+            verified(chunk, self.digests, limit)
         except ChunkInvalid as error:
             error.where = error.where or self.name
             raise
