@@ -14,11 +14,11 @@ from casync_py.errors import UsageError
 from casync_py.monitor import Monitor
 from casync_py.opening import (
     STANDARD_STREAM,
+    directory,
     feature_flags,
     input_type,
     is_standard,
     main_store,
-    open_directory,
     open_index_stream,
     open_tree,
 )
@@ -154,18 +154,18 @@ def _make_blob(output: str, source: str, settings: Settings, monitor: Monitor) -
 
     with FileBlob(source) as blob:
         monitor.total = blob.size
-        return _make_index(Kind.BLOB_INDEX, output, blob_stream(blob), blob.mode, settings, monitor)
+        return _make_index(Kind.BLOB_INDEX, output, blob_stream(blob), blob.mode & 0o666, settings, monitor)
 
 
 def _make_tree(kind: Kind, output: str, source: str, settings: Settings, monitor: Monitor) -> Made:
     from casync_py.archive.scan import scan
     from casync_py.sync.make import make_archive, tree_stream
-    from casync_py.sync.upload import source_mode
 
-    with open_directory(source) as root:
-        features = feature_flags(settings, kind)
-        stream = tree_stream(scan(root, features, name=source, monitor=monitor), features, monitor)
-        mode = source_mode(root)
+    root = directory(source)
+    features = feature_flags(settings, kind)
+    mode = os.stat(root).st_mode & 0o666
+    with closing(scan(root, features, monitor=monitor)) as nodes:
+        stream = tree_stream(nodes, features, monitor)
         if kind is Kind.ARCHIVE_INDEX:
             return _make_index(kind, output, stream, mode, settings, monitor)
         path = output if output == STANDARD_STREAM else _local_path(output, "make an archive")

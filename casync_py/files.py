@@ -14,7 +14,7 @@ NAME_MAX = 255  # Linux: bytes of one path component
 
 
 def temporary_name(name: bytes) -> bytes:
-    """casync's name for a file on its way: `.#NAME<16 hex digits>`, NAME shortened where the result would be too long."""
+    """casync's name for a file on its way, `.#NAME<16 hex digits>`; NAME is shortened where needed."""
     return b".#" + name[: NAME_MAX - 18] + secrets.token_hex(8).encode()
 
 

@@ -16,6 +16,7 @@ from casync_py.remote.locator import parse_locator
 from casync_py.remote.open import open_remote
 from casync_py.sync.kinds import Kind, kind_of_file
 from casync_py.sync.shown import shown_mask
+from casync_py.sync.stream import ArchiveStart
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -131,17 +132,9 @@ def open_archive(text: str | None) -> Iterator[ByteSource]:
         source.close()
 
 
-@contextmanager
-def open_directory(text: str) -> Iterator[int]:
-    """Descriptor of a local directory, or of the one that standard input is, for `-`."""
-    if text == STANDARD_STREAM:
-        yield sys.stdin.fileno()
-        return
-    fd = os.open(parse_locator(text).path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOCTTY)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
+def directory(text: str) -> str | int:
+    """A local directory's path, or the descriptor of the one that standard input is, for `-`."""
+    return sys.stdin.fileno() if text == STANDARD_STREAM else parse_locator(text).path
 
 
 @dataclass(slots=True)
@@ -168,27 +161,29 @@ class Tree:
 @contextmanager
 def open_tree(text: str | None, kind: Kind, settings: Settings, monitor: Monitor) -> Iterator[Tree]:
     """Open a directory, an archive or an archive's index as a stream of entries."""
-    from casync_py.archive.decoder import Decoder
-
     with ExitStack() as cleanup:
         if kind is Kind.DIRECTORY:
             from casync_py.archive.scan import scan
 
             features = feature_flags(settings, kind)
             name = text or "."
-            root = cleanup.enter_context(open_directory(name))
-            entries = scan(root, features, name=name, monitor=monitor)
+            entries = scan(directory(name), features, monitor=monitor)
+            cleanup.callback(entries.close)
             yield Tree(kind, entries, features, features, settings.digest, name)
             return
+        from casync_py.archive.decoder import decode
+
+        name = "standard input" if is_standard(text) else str(text)
+        source: ByteSource
         if kind is Kind.ARCHIVE_INDEX:
-            index, stream = cleanup.enter_context(open_index_stream(text, settings, monitor))
-            decoder = Decoder(stream, expected_flags=index.feature_flags, name=index.name)
+            index, source = cleanup.enter_context(open_index_stream(text, settings, monitor))
+            features = index.feature_flags
         else:
-            source = cleanup.enter_context(open_archive(text))
-            decoder = Decoder(source, name=text or "standard input")
-        features = decoder.features
+            source = ArchiveStart(cleanup.enter_context(open_archive(text)), name)
+            features = source.features
+        entries = decode(source, features, name)
         shown = shown_mask(settings.with_, settings.without, features)
-        yield Tree(kind, iter(decoder), features, shown, digest_of_flags(features), decoder.name)
+        yield Tree(kind, entries, features, shown, digest_of_flags(features), name)
 
 
 def input_type(text: str | None) -> Kind | None:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import stat
 import sys
+from struct import unpack_from
 from typing import TYPE_CHECKING
 
-from casync_py.errors import ChunkInvalid, ChunkMissing, UsageError
+from casync_py.errors import ChunkInvalid, ChunkMissing, FormatError, UsageError
+from casync_py.format.constants import ENTRY, ENTRY_SIZE, HEADER_SIZE
+from casync_py.format.flags import check
 
 if TYPE_CHECKING:
+    from casync_py.archive.stream import ByteSource
     from casync_py.format.index import Index
     from casync_py.monitor import Monitor
     from casync_py.store.base import ChunkStream, Store
@@ -57,6 +61,45 @@ class FileStream:
         if self._fd >= 0 and not self._standard:
             os.close(self._fd)
         self._fd = -1
+
+
+class ArchiveStart:
+    """An archive whose feature flags are looked at before it is decoded; itself the source for the decoder.
+
+    Attributes:
+        features: the flags of the first ENTRY, checked.
+    """
+
+    def __init__(self, source: ByteSource, name: str) -> None:
+        """Read the first ENTRY of `source`.
+
+        Raises:
+            FormatError: there is none; `name` is set.
+        """
+        self._source = source
+        head = b""
+        while len(head) < ENTRY_SIZE and (piece := source.read()):
+            head += piece
+        self._head = head
+        try:
+            if len(head) < ENTRY_SIZE:
+                raise FormatError("Too short for an archive", len(head))
+            kind, self.features = unpack_from("<8xQQ", head)
+            if kind != ENTRY:
+                raise FormatError("Not an archive", 0)
+            check(self.features, HEADER_SIZE)
+        except FormatError as error:
+            error.name = name
+            raise
+
+    def read(self) -> bytes | memoryview:
+        if self._head:
+            head, self._head = self._head, b""
+            return head
+        return self._source.read()
+
+    def skip(self, count: int) -> None:
+        self._source.skip(count)
 
 
 class IndexStream:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -79,8 +78,3 @@ class LocalUpload:
     def abort(self) -> None:
         if self._file is not None:
             self._file.abort()
-
-
-def source_mode(fd: int) -> int:
-    """Mode of an index or archive made from an open file or directory: as readable as its source, never executable."""
-    return os.fstat(fd).st_mode & 0o666
