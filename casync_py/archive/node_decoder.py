@@ -128,7 +128,7 @@ def _acl(stream: RecordStream, found: _Found) -> Acl | None:
         raise stream.error("Default ACL entries without ACL_DEFAULT that has a mask")
     if group_obj is None and default is None:
         return None
-    user_obj, default_group_obj, other, mask = default[0] if default is not None else r.AclDefault()
+    user_obj, default_group_obj, other, mask = (-1, -1, -1, -1) if default is None else default[0]
     return Acl(
         users, groups, group_obj[0].permissions if group_obj is not None else -1,
         user_obj, default_group_obj, other, mask, default_users, default_groups,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from array import array
+from operator import sub
 from struct import Struct
 from typing import TYPE_CHECKING
 
@@ -43,10 +44,11 @@ def encode_goodbye(hashes: Sequence[int], offsets: Sequence[int], entry_offset: 
     order = heap_order(sorted(range(len(hashes)), key=hashes.__getitem__))
     ends = array("Q", offsets[1:])
     ends.append(goodbye_offset)
+    sizes = array("Q", map(sub, ends, offsets))
     items = array("Q", bytes(len(order) * c.GOODBYE_ITEM_SIZE))
-    items[0::3] = array("Q", [goodbye_offset - offsets[i] for i in order])
-    items[1::3] = array("Q", [ends[i] - offsets[i] for i in order])
-    items[2::3] = array("Q", [hashes[i] for i in order])
+    items[0::3] = array("Q", map(goodbye_offset.__sub__, map(offsets.__getitem__, order)))
+    items[1::3] = array("Q", map(sizes.__getitem__, order))
+    items[2::3] = array("Q", map(hashes.__getitem__, order))
     if sys.byteorder == "big":
         items.byteswap()
     size = goodbye_size(len(order))

@@ -58,10 +58,6 @@ def _permissions(value: int, offset: int, what: str) -> int:
     return value
 
 
-def _optional_permissions(value: int, offset: int) -> int:
-    return -1 if value == c.U64_MAX else _permissions(value, offset, "ACL_DEFAULT")
-
-
 class EntryRecord(NamedTuple):
     """Starts a node; its fields are numbers whose meaning depends on the feature flags."""
 
@@ -113,8 +109,10 @@ class Xattr(NamedTuple):
     @classmethod
     def decode(cls, body: bytes, offset: int) -> Self:
         name, nul, value = body.partition(b"\0")
-        if not nul or len(name) > c.NAME_MAX or len(value) > c.XATTR_VALUE_MAX or b"." not in name[1:-1]:
-            raise FormatError("XATTR without a valid name, or with too long a value", offset)
+        if not nul or len(name) > c.NAME_MAX or not 0 < name.find(b".") < len(name) - 1:
+            raise FormatError(f"XATTR {name!r} is not allowed", offset)
+        if len(value) > c.XATTR_VALUE_MAX:
+            raise FormatError(f"XATTR with a value of {len(value)} bytes", offset)
         return cls(name, value)
 
 
@@ -168,11 +166,11 @@ class AclGroupObj(NamedTuple):
 
 
 class AclDefault(NamedTuple):
-    """The unnamed entries of a default ACL; -1 for each that is absent."""
+    """The unnamed entries of a default ACL. Only `mask` may be absent (-1), as the kernel has it too."""
 
-    user_obj: int = -1
-    group_obj: int = -1
-    other: int = -1
+    user_obj: int
+    group_obj: int
+    other: int
     mask: int = -1
 
     def encode(self) -> bytes:
@@ -180,7 +178,10 @@ class AclDefault(NamedTuple):
 
     @classmethod
     def decode(cls, body: bytes, offset: int) -> Self:
-        return cls._make(_optional_permissions(value, offset) for value in _FOUR_BODY.unpack(body))
+        user_obj, group_obj, other, mask = _FOUR_BODY.unpack(body)
+        for value in (user_obj, group_obj, other, 0 if mask == c.U64_MAX else mask):
+            _permissions(value, offset, "ACL_DEFAULT")
+        return cls(user_obj, group_obj, other, -1 if mask == c.U64_MAX else mask)
 
 
 class SELinux(NamedTuple):
