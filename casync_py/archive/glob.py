@@ -1,8 +1,8 @@
 r"""fnmatch(3) with FNM_PERIOD in the C locale, as casync matches names, as regular expressions over bytes.
 
-`*`, `?` and `[...]` do not match a leading dot, a backslash takes the next byte as it is, brackets know ranges,
-`!`, `^`, classes (`[:alpha:]`), and `[.x.]` and `[=x=]` for single bytes. Python's own fnmatch knows no backslash, no classes
-and no leading dot.
+`*`, `?` and `[...]` do not match a leading dot, a backslash takes the next byte as it is, brackets know ranges, `!`,
+`^`, classes (`[:alpha:]`), and `[.x.]` and `[=x=]` for single bytes. Python's own fnmatch knows neither a backslash nor
+classes, and its stars take leading dots.
 """
 
 from __future__ import annotations
