@@ -61,7 +61,9 @@ class ChunkInvalid(CasyncError):
         self.where = where
 
     def __str__(self) -> str:
-        return f"Chunk {self.chunk_id.hex()}" + (f" in {self.where}" if self.where else "") + f" is invalid: {self.reason}"
+        return (
+            f"Chunk {self.chunk_id.hex()}" + (f" in {self.where}" if self.where else "") + f" is invalid: {self.reason}"
+        )
 
 
 class SourceChanged(CasyncError):

@@ -105,8 +105,7 @@ def open_index_stream(text: str | None, settings: Settings, monitor: Monitor) ->
 
     with ExitStack() as cleanup:
         index = cleanup.enter_context(open_index(text))
-        digest = digest_of_flags(index.feature_flags)
-        store = cleanup.enter_context(open_stores(settings, text, digest, index.chunk_max))
+        store = cleanup.enter_context(open_stores(settings, text, index.digest, index.chunk_max))
         stream = IndexStream(index, store, settings.resources.memory // 2, monitor)
         cleanup.callback(stream.close)
         monitor.total = index.size

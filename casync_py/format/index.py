@@ -11,6 +11,7 @@ from operator import sub
 from struct import Struct, iter_unpack
 from typing import TYPE_CHECKING, NamedTuple, Self
 
+from casync_py.digest import digest_of_flags
 from casync_py.errors import FormatError
 from casync_py.format import constants as c
 from casync_py.format import flags
@@ -19,6 +20,8 @@ from casync_py.ids import ChunkId
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import TracebackType
+
+    from casync_py.digest import Digest
 
 WINDOW_ROWS = 2048  # 80 KiB a read; what is held does not depend on the length of the index
 
@@ -83,6 +86,11 @@ class Index:
             raise self._error(
                 f"Stream of {self.size} bytes in only {self._length} chunks", self._position(self._length - 1)
             )
+
+    @property
+    def digest(self) -> Digest:
+        """The digest that the chunk ids are of."""
+        return digest_of_flags(self.feature_flags)
 
     @classmethod
     def open(cls, path: str | bytes | int, name: str = "") -> Self:
