@@ -17,7 +17,6 @@ from casync_py.format.flags import CHATTR, Feature, feature_names
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    Attempt = Callable[..., None]  # what it is, for the list of refusals; function; its arguments
 
 _SECOND = 10**9
 _DEPTH = 40  # casync gives up beyond 63 levels
@@ -26,38 +25,51 @@ _SMALL_FILES = 400
 _CAPABILITY = struct.pack("<5I", 0x02000001, 1 << 10, 0, 0, 0)
 
 
+class _Build:
+    """What the parts of the tree are built with."""
+
+    def __init__(self, wide_ids: bool) -> None:
+        self.refused: list[str] = []
+        self._modulus = 1 << 32 if wide_ids else 60000
+
+    def attempt(self, what: str, action: Callable[..., object], *arguments: object, **options: object) -> None:
+        """Call, or note that the file system refused `what`."""
+        try:
+            action(*arguments, **options)
+        except OSError as error:
+            self.refused.append(f"{what} ({error.strerror})")
+
+    def id(self, number: int) -> int:
+        """A user's or group's id, made small if that was asked for."""
+        return number % self._modulus
+
+
 def build_reference_tree(
-    path: str | bytes | os.PathLike[str], *, excludes: bool = False, unremovable: bool = False
+    path: str | bytes | os.PathLike[str], *, excludes: bool = False, unremovable: bool = False, wide_ids: bool = False
 ) -> list[str]:
     """Create `path` and fill it. Content, names, metadata and times are the same in each run. Needs root.
 
     Args:
         excludes: add `.caexclude` files, and what they and nodump leave out.
         unremovable: add immutable and append-only files; call `make_removable` before the tree is to go.
+        wide_ids: let some ids be too large for 16bit-uids, with which both programs then refuse the tree.
 
     Returns:
         What the file system refused, by name; the rest is there.
     """
     top = os.fsencode(path)
     os.mkdir(top, 0o755)
-    refused: list[str] = []
-
-    def attempt(what: str, action: Callable[..., object], *arguments: object, **options: object) -> None:
-        try:
-            action(*arguments, **options)
-        except OSError as error:
-            refused.append(f"{what} ({error.strerror})")
-
-    for name, build in _PARTS.items():
+    build = _Build(wide_ids)
+    for name, fill in _PARTS.items():
         directory = os.path.join(top, name)
         os.mkdir(directory)
-        build(directory, attempt)
+        fill(directory, build)
     if excludes:
         _excluded(top)
     for node in _nodes(top):
         _set_time(node, top)
-    _flags(os.path.join(top, b"flags"), attempt, excludes, unremovable)
-    return refused
+    _flags(os.path.join(top, b"flags"), build, excludes, unremovable)
+    return build.refused
 
 
 def make_removable(path: str | bytes | os.PathLike[str]) -> None:
@@ -101,7 +113,7 @@ def _write(directory: bytes, name: bytes, content: bytes = b"") -> bytes:
     return path
 
 
-def _kinds(directory: bytes, attempt: Attempt) -> None:
+def _kinds(directory: bytes, build: _Build) -> None:
     os.mkdir(os.path.join(directory, b"empty-directory"))
     _write(directory, b"empty-file")
     _write(directory, b"file", b"content\n")
@@ -111,7 +123,7 @@ def _kinds(directory: bytes, attempt: Attempt) -> None:
         (b"to-parent", b".."),
         (b"long", b"x" * 4000),
     ):
-        attempt(f"symlink {os.fsdecode(name)}", os.symlink, target, os.path.join(directory, name))
+        build.attempt(f"symlink {os.fsdecode(name)}", os.symlink, target, os.path.join(directory, name))
     nodes = (
         ("fifo", stat.S_IFIFO | 0o640, 0),
         ("character", stat.S_IFCHR | 0o666, os.makedev(1, 3)),
@@ -119,8 +131,8 @@ def _kinds(directory: bytes, attempt: Attempt) -> None:
     )
     for kind, mode, device in nodes:
         path = os.path.join(directory, kind.encode())
-        attempt(kind, os.mknod, path, mode, device)
-    attempt("socket", _bind, directory, "socket")
+        build.attempt(kind, os.mknod, path, mode, device)
+    build.attempt("socket", _bind, directory, "socket")
 
 
 def _bind(directory: bytes, name: str) -> None:
@@ -133,7 +145,7 @@ def _bind(directory: bytes, name: str) -> None:
         os.close(fd)
 
 
-def _names(directory: bytes, attempt: Attempt) -> None:
+def _names(directory: bytes, build: _Build) -> None:
     names = [
         b"with space", b" leading", b"trailing ", b"new\nline", b"tab\t", b"back\\slash", b"#hash", b"-dash",
         b"\xff\xfe no UTF-8", "grüße-漢字-\U0001f600".encode(), b"caf\xe9", b".hidden", b"...", b"*", b"?[a]", b"$x`y`",
@@ -141,19 +153,19 @@ def _names(directory: bytes, attempt: Attempt) -> None:
         b"n" * 255, b"\xfc" * 255,
     ]  # fmt: skip
     for name in names:
-        attempt(f"name {name[:20]!r}", _write, directory, name, name)
+        build.attempt(f"name {name[:20]!r}", _write, directory, name, name)
     os.mkdir(os.path.join(directory, b"d" * 255))
     _write(os.path.join(directory, b"d" * 255), b"e" * 255)
 
 
-def _links(directory: bytes, attempt: Attempt) -> None:
+def _links(directory: bytes, build: _Build) -> None:
     path = _write(directory, b"first", b"several names\n")
     os.mkdir(os.path.join(directory, b"below"))
     for name in (b"second", b"below/third"):
-        attempt("hard link", os.link, path, os.path.join(directory, name))
+        build.attempt("hard link", os.link, path, os.path.join(directory, name))
 
 
-def _content(directory: bytes, _attempt: Attempt) -> None:
+def _content(directory: bytes, _build: _Build) -> None:
     some = _random(1)
     _write(directory, b"large", some.randbytes((3 << 20) + 12345))
     _write(directory, b"repeats", some.randbytes(5000) * 300)
@@ -167,20 +179,20 @@ def _content(directory: bytes, _attempt: Attempt) -> None:
         file.truncate(2 << 20)
 
 
-def _many(directory: bytes, _attempt: Attempt) -> None:
+def _many(directory: bytes, _build: _Build) -> None:
     some = _random(2)
     for number in range(_SMALL_FILES):
         _write(directory, b"%x-%d" % (some.getrandbits(20), number), some.randbytes(some.randrange(200)))
 
 
-def _deep(directory: bytes, _attempt: Attempt) -> None:
+def _deep(directory: bytes, _build: _Build) -> None:
     for level in range(_DEPTH):
         directory = os.path.join(directory, b"level%d" % level)
         os.mkdir(directory)
         _write(directory, b"file", b"%d" % level)
 
 
-def _xattrs(directory: bytes, attempt: Attempt) -> None:
+def _xattrs(directory: bytes, build: _Build) -> None:
     os.mkdir(os.path.join(directory, b"directory"))
     for name in (b"file", b"directory"):
         path = os.path.join(directory, name)
@@ -189,23 +201,23 @@ def _xattrs(directory: bytes, attempt: Attempt) -> None:
         values = {"user.simple": b"value", "user.empty": b"", "user.binary": bytes(range(256)), "trusted.kept": b"t"}
         values |= {f"user.many{number:02}": b"%d" % number for number in range(20)}
         for xattr, value in values.items():
-            attempt(f"xattr {xattr}", os.setxattr, path, xattr, value)
+            build.attempt(f"xattr {xattr}", os.setxattr, path, xattr, value)
     many = _write(directory, b"long")
-    attempt("long xattr", os.setxattr, many, "user." + "n" * 250, b"v" * 2000)
+    build.attempt("long xattr", os.setxattr, many, "user." + "n" * 250, b"v" * 2000)
     for name in (b"labelled", b"labelled-link"):
         path = os.path.join(directory, name)
         os.symlink(b"labelled", path) if name.endswith(b"link") else _write(directory, name)
         label = b"system_u:object_r:" + name.replace(b"-", b"_") + b":s0"
-        attempt("SELinux label", os.setxattr, path, "security.selinux", label, follow_symlinks=False)
+        build.attempt("SELinux label", os.setxattr, path, "security.selinux", label, follow_symlinks=False)
     fifo = os.path.join(directory, b"labelled-fifo")
     os.mkfifo(fifo)
-    attempt("SELinux label", os.setxattr, fifo, "security.selinux", b"system_u:object_r:fifo:s0\0")
-    attempt("trusted xattr of a fifo", os.setxattr, fifo, "trusted.left-out", b"casync takes none of these")
+    build.attempt("SELinux label", os.setxattr, fifo, "security.selinux", b"system_u:object_r:fifo:s0\0")
+    build.attempt("trusted xattr of a fifo", os.setxattr, fifo, "trusted.left-out", b"casync takes none of these")
 
 
-def _acls(directory: bytes, attempt: Attempt) -> None:
-    users = (AclEntry(0, b"", 7), AclEntry(1, b"", 4), AclEntry(4711, b"", 6), AclEntry(70000, b"", 0))
-    groups = (AclEntry(0, b"", 1), AclEntry(5, b"", 5), AclEntry(70001, b"", 2))
+def _acls(directory: bytes, build: _Build) -> None:
+    users = (AclEntry(0, b"", 7), AclEntry(1, b"", 4), AclEntry(4711, b"", 6), AclEntry(build.id(70000), b"", 0))
+    groups = (AclEntry(0, b"", 1), AclEntry(5, b"", 5), AclEntry(build.id(70001), b"", 2))
     default = Acl(default_user_obj=7, default_group_obj=5, default_other=1)
     named_default = default._replace(default_mask=7, default_users=users, default_groups=groups)
     acls = {
@@ -219,10 +231,10 @@ def _acls(directory: bytes, attempt: Attempt) -> None:
     for name, acl in acls.items():
         path = os.path.join(directory, name.rstrip(b"/"))
         os.mkdir(path) if name.endswith(b"/") else _write(directory, name, b"guarded")
-        attempt(f"ACL {os.fsdecode(name)}", _set_acl, path, acl, 0o750)
+        build.attempt(f"ACL {os.fsdecode(name)}", _set_acl, path, acl, 0o750)
     fifo = os.path.join(directory, b"fifo")
     os.mkfifo(fifo)
-    attempt("ACL of a fifo", _set_acl, fifo, Acl((AclEntry(3, b"", 6),), (), 4), 0o660)
+    build.attempt("ACL of a fifo", _set_acl, fifo, Acl((AclEntry(3, b"", 6),), (), 4), 0o660)
 
 
 def _set_acl(path: bytes, acl: Acl, mode: int) -> None:
@@ -233,23 +245,24 @@ def _set_acl(path: bytes, acl: Acl, mode: int) -> None:
         os.setxattr(path, "system.posix_acl_default", default)
 
 
-def _modes(directory: bytes, attempt: Attempt) -> None:
+def _modes(directory: bytes, build: _Build) -> None:
     for mode in (0o000, 0o444, 0o555, 0o600, 0o644, 0o777, 0o2755, 0o4755, 0o6755, 0o1644, 0o7777, 0o200, 0o002):
         os.chmod(_write(directory, b"file-%04o" % mode, b"%o" % mode), mode)
         path = os.path.join(directory, b"directory-%04o" % mode)
         os.mkdir(path)
         os.chmod(path, mode)
-    for uid, gid in ((1, 0), (0, 5), (12345, 54321), (70000, 70001), (65534, 65534), (4_000_000_000, 1)):
+    for wide_uid, wide_gid in ((1, 0), (0, 5), (12345, 54321), (70000, 70001), (65534, 65534), (4_000_000_000, 1)):
+        uid, gid = build.id(wide_uid), build.id(wide_gid)
         for name in (b"file", b"link"):
             path = os.path.join(directory, b"%s-of-%d-%d" % (name, uid, gid))
             os.symlink(b"x", path) if name == b"link" else _write(directory, os.path.basename(path))
-            attempt(f"owner {uid}", os.lchown, path, uid, gid)
+            build.attempt(f"owner {uid}", os.lchown, path, uid, gid)
     capable = _write(directory, b"capable", b"#!/bin/true\n")
     os.chmod(capable, 0o700)
-    attempt("capability", os.setxattr, capable, "security.capability", _CAPABILITY)
+    build.attempt("capability", os.setxattr, capable, "security.capability", _CAPABILITY)
 
 
-def _times(directory: bytes, attempt: Attempt) -> None:
+def _times(directory: bytes, build: _Build) -> None:
     moments = {
         b"epoch": 0,
         b"first-nanosecond": 1,
@@ -263,10 +276,10 @@ def _times(directory: bytes, attempt: Attempt) -> None:
     }
     for name, moment in moments.items():
         path = _write(directory, name)
-        attempt(f"time {moment}", os.utime, path, ns=(moment, moment))
+        build.attempt(f"time {moment}", os.utime, path, ns=(moment, moment))
 
 
-def _nothing(_directory: bytes, _attempt: Attempt) -> None:
+def _nothing(_directory: bytes, _build: _Build) -> None:
     """Filled by `_flags`, after the times: immutable files take none."""
 
 
@@ -292,7 +305,7 @@ def _excluded(top: bytes) -> None:
     _write(os.path.join(top, b"many"), b".caexclude", b"!b.log\n/0*\n")
 
 
-def _flags(directory: bytes, attempt: Attempt, excludes: bool, unremovable: bool) -> None:
+def _flags(directory: bytes, build: _Build, excludes: bool, unremovable: bool) -> None:
     left_out = (0 if excludes else Feature.FLAG_NODUMP) | (
         0 if unremovable else Feature.FLAG_IMMUTABLE | Feature.FLAG_APPEND
     )
@@ -302,7 +315,7 @@ def _flags(directory: bytes, attempt: Attempt, excludes: bool, unremovable: bool
             path = os.path.join(directory, f"{kind}-{name}".encode())
             os.mkdir(path) if kind == "directory" else _write(directory, os.path.basename(path), name.encode())
             os.utime(path, ns=(flag * _SECOND,) * 2)
-            attempt(f"{name} of a {kind}", _set_flag, path, flag)
+            build.attempt(f"{name} of a {kind}", _set_flag, path, flag)
     os.utime(directory, ns=(1_600_000_000 * _SECOND,) * 2)
 
 
