@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 
+class NotRemoved(OSError):
+    """Something that could not be removed; `filename` is its path below the directory that was named."""
+
+
 def remove_others(fd: int, keep: Collection[bytes], undo_immutable: bool = False) -> int:
     """Remove all entries of the directory `fd` but those named in `keep`.
 
@@ -19,7 +23,7 @@ def remove_others(fd: int, keep: Collection[bytes], undo_immutable: bool = False
         Number of files and directories removed.
 
     Raises:
-        OSError: `filename` is the path below `fd` of what cannot be removed.
+        NotRemoved: `filename` is the path below `fd` of what cannot be removed.
     """
     with os.scandir(fd) as entries:
         names = [name for entry in entries if (name := os.fsencode(entry.name)) not in keep]
@@ -36,7 +40,7 @@ def remove_tree(dir_fd: int, name: bytes, undo_immutable: bool = False) -> int:
         Number of files and directories removed.
 
     Raises:
-        OSError: `filename` is the path below `dir_fd` of what cannot be removed; it may be half empty then.
+        NotRemoved: `filename` is the path below `dir_fd` of what cannot be removed; it may be half empty then.
     """
     return _Removal(dir_fd, undo_immutable).remove(name)
 
@@ -79,7 +83,7 @@ class _Removal:
         except OSError as error:
             names = [level.name for level in levels]
             path = b"/".join([*names, self._current] if self._current else names)
-            raise OSError(error.errno, error.strerror, os.fsdecode(path)) from error
+            raise NotRemoved(error.errno, error.strerror, os.fsdecode(path)) from error
         finally:
             self._chain.close()
         return self._removed

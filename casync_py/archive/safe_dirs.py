@@ -10,13 +10,16 @@ import ctypes
 import errno
 import os
 import stat
-from contextlib import suppress
-from typing import Generic, TypeVar
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from casync_py.archive.inode_flags import read_chattr, write_chattr
 from casync_py.errors import FormatError
 from casync_py.files import NAME_MAX
 from casync_py.format.flags import Feature
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 LOCKS = int(Feature.FLAG_IMMUTABLE | Feature.FLAG_APPEND)
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOCTTY
@@ -126,17 +129,32 @@ def unlock_fd(fd: int) -> None:
 def unlock(dir_fd: int, name: bytes) -> None:
     """Clear immutable and append-only of a regular file or directory and of the directory it lies in."""
     unlock_fd(dir_fd)
+    with _lockable(dir_fd, name) as fd:
+        if fd >= 0:
+            unlock_fd(fd)
+
+
+def is_locked(dir_fd: int, name: bytes) -> bool:
+    """Whether immutable or append-only is set on `name` or the directory it lies in, as far as that can be seen."""
+    with suppress(OSError):
+        if read_chattr(dir_fd) & LOCKS:
+            return True
+        with _lockable(dir_fd, name) as fd:
+            return fd >= 0 and bool(read_chattr(fd) & LOCKS)
+    return False
+
+
+@contextmanager
+def _lockable(dir_fd: int, name: bytes) -> Iterator[int]:
+    """A descriptor of a regular file or directory, -1 for what has no such flags."""
+    fd = -1
     if stat.S_IFMT(os.lstat(name, dir_fd=dir_fd).st_mode) in {stat.S_IFREG, stat.S_IFDIR}:
         fd = os.open(name, _OPEN_ANY, dir_fd=dir_fd)
-        try:
-            unlock_fd(fd)
-        finally:
+    try:
+        yield fd
+    finally:
+        if fd >= 0:
             os.close(fd)
-
-
-def is_locked(fd: int) -> bool:
-    """Whether immutable or append-only is set."""
-    return bool(read_chattr(fd) & LOCKS)
 
 
 def exchange(dir_fd: int, one: bytes, other: bytes) -> None:
