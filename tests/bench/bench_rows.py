@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bench_measure import RunError, Sample, run
+
 from casync_py.testing.compare import tree_differences
 
 if TYPE_CHECKING:

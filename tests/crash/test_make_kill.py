@@ -82,7 +82,7 @@ def _make_tree(path: Path, rng: random.Random, scale: int) -> None:
     for number in range(60 * scale):
         file = path / f"d{number % 17}" / f"e{number % 5}" / f"file {number}"
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(_text(rng, rng.randrange(1 << rng.randrange(16))))
+        file.write_bytes(_text(rng, rng.randrange(1 << rng.randrange(19))))
 
 
 @pytest.fixture(params=["tree", "blob"])
@@ -94,7 +94,7 @@ def job(request: pytest.FixtureRequest, tmp_path: Path, casync: str) -> Job:
     make: Callable[[Path, random.Random, int], None] = _make_tree if kind == "tree" else _make_blob
     make(source, random.Random(2), 24 if native.KERNEL == "native" else 2)
     expected = tmp_path / f"expected.{SUFFIXES[kind]}"
-    command = [casync, "make", "--store=expected.castr", expected, source]
+    command = [casync, "make", "--store=expected.castr", str(expected), str(source)]
     subprocess.run(command, cwd=tmp_path, check=True, stdout=subprocess.DEVNULL)
     job = Job(kind, tmp_path, source, expected.read_bytes())
     _finish(job)
