@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from casync_py.digest import Digest
 
 _PROJID = int(Feature.QUOTA_PROJID)
+_XATTRS, _FCAPS = int(Feature.XATTRS), int(Feature.FCAPS)
 _CHATTR_LETTERS = (
     (int(Feature.FLAG_SYNC), "S"),
     (int(Feature.FLAG_DIRSYNC), "D"),
@@ -37,6 +38,14 @@ _FAT_LETTERS = (
 )
 
 
+def stat_scan_features(features: int) -> int:
+    """Feature flags to scan a directory with for `stat_lines`, given those that were asked for.
+
+    casync lists the xattrs of a directory that it looks at for capabilities, even where it would not archive them.
+    """
+    return features | _XATTRS if features & _FCAPS else features
+
+
 def stat_lines(entries: Iterator[Entry | Leave], mask: int, features: int, digest: Digest) -> Iterator[bytes]:
     """Lines of `casync stat` for the first entry, each with its newline.
 
@@ -44,7 +53,7 @@ def stat_lines(entries: Iterator[Entry | Leave], mask: int, features: int, diges
     the same lines are printed and nothing fails.
 
     Args:
-        entries: from a scan, an archive or `select`; nothing after the first entry is taken.
+        entries: from a scan with `stat_scan_features`, an archive or `select`; nothing after the first entry is taken.
         mask: which metadata is shown (`shown_mask`); the scan's features for a directory.
         features: the archive's or the scan's.
         digest: the archive's, or for a directory the one asked for.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import stat
 import subprocess
 from contextlib import closing
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from casync_py.archive.decoder import decode
+from casync_py.archive.nodes import Entry
 from casync_py.archive.scan import scan
 from casync_py.digest import SHA256, SHA512_256, Digest, digest_of_flags
 from casync_py.format.flags import COMPOSITES, NAMES, WITH_MASK, F, effective_flags, parse_feature
@@ -20,14 +22,15 @@ from casync_py.sync.listing import list_lines
 from casync_py.sync.mtree import mtree_lines
 from casync_py.sync.select import select
 from casync_py.sync.shown import shown_mask
-from casync_py.sync.stat import stat_lines
+from casync_py.sync.stat import stat_lines, stat_scan_features
 from casync_py.sync.stream import FileStream
+from casync_py.testing.trees import build_reference_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from casync_py.archive.nodes import Entry, Leave
+    from casync_py.archive.nodes import Leave
 
     Run = Callable[..., bytes]
 
@@ -86,7 +89,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     _tool("chattr", "+A", str(root))
     _tool("chattr", "+a", str(root / "still"))
     _tool("chattr", "+d", str(root / "kept"))
-    os.utime(root / "old", ns=(0, -1))
+    os.utime(root / "old", ns=(0, -2))
     os.utime(root / "new", ns=(0, 981173106987654321))
     os.utime(root / "link", ns=(0, 2148782706500000000), follow_symlinks=False)
     yield root
@@ -134,7 +137,8 @@ def show(verb: str, entries: Iterator[Entry | Leave], mask: int, features: int, 
 def show_directory(verb: str, tree: Path, options: tuple[str, ...] = ()) -> bytes:
     digest = _asked_digest(options)
     features = effective_flags(_bits(options, "--with="), _bits(options, "--without="), WITH_MASK, _EXTRA | digest.flag)
-    return show(verb, scan(str(tree), features), features, features, digest, digest)
+    entries = scan(str(tree), stat_scan_features(features) if verb == "stat" else features)
+    return show(verb, entries, features, features, digest, digest)
 
 
 def show_archive(verb: str, archive: Path, options: tuple[str, ...] = (), subpath: bytes = b"") -> bytes:
@@ -180,12 +184,12 @@ def test_archives_that_casync_writes_and_cannot_read(tree: Path, run: Run, tmp_p
 
 def test_every_sub_path(archive: Path, run: Run) -> None:
     with closing(FileStream(str(archive))) as source:
-        entries = [item for item in decode(source) if len(item) > 1]
+        entries = [item for item in decode(source) if isinstance(item, Entry)]
     assert len(entries) > 25
     for entry in entries:
         for verb in ("stat", "mtree"):
             assert show_archive(verb, archive, subpath=entry.path) == run(verb, archive, entry.path), entry.path
-        if entry.payload is not None or entry.node.mode & 0o040000:
+        if stat.S_ISREG(entry.node.mode) or stat.S_ISDIR(entry.node.mode):
             assert show_archive("digest", archive, subpath=entry.path) == run("digest", archive, entry.path), entry.path
 
 
@@ -196,3 +200,17 @@ def test_an_index_shows_what_its_archive_shows(tree: Path, archive: Path, run: R
         for subpath in (b"", b"dir", b"own"):
             expected = run(verb, f"--store={tmp_path / 'store.castr'}", index, subpath)
             assert show_archive(verb, archive, subpath=subpath) == expected
+
+
+def test_the_reference_tree(run: Run, tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    build_reference_tree(tree)
+    for number, options in enumerate(
+        ((), ("--with=unix", "--without=16bit-uids"), ("--with=fat",), ("--with=chattr",))
+    ):
+        archive = tmp_path / f"{number}.catar"
+        run("make", *options, archive, tree)
+        for verb in ("list", "mtree", "stat", "digest"):
+            expected = run(verb, *options, tree, status=None if verb == "stat" else 0)
+            assert show_directory(verb, tree, options) == expected, (verb, options)
+            assert show_archive(verb, archive, options) == run(verb, *options, archive), (verb, options)

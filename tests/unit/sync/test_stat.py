@@ -10,7 +10,7 @@ from casync_py.archive.encoder import encode_node
 from casync_py.archive.nodes import Entry, Leave, Node
 from casync_py.digest import SHA256, SHA512_256
 from casync_py.format.flags import CHATTR, EXCLUDE_MASK, FAT_ATTRS, WITH_MASK, F, normalize
-from casync_py.sync.stat import stat_lines
+from casync_py.sync.stat import stat_lines, stat_scan_features
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -141,3 +141,8 @@ def test_only_the_first_entry_is_taken_and_its_digest_is_the_archives() -> None:
     text = b"".join(stat_lines(entries, 0, 0, SHA256)).decode()
     assert text.splitlines()[-1] == f"HLDigest: {SHA256.of(encode_node(Node(stat.S_IFIFO), 0)).hex()}"
     assert next(entries) == Leave(b"")
+
+
+def test_a_scan_for_capabilities_shows_xattrs_too() -> None:
+    assert stat_scan_features(int(F.FCAPS)) == F.FCAPS | F.XATTRS
+    assert stat_scan_features(int(F.ACL | F.SELINUX)) == F.ACL | F.SELINUX
