@@ -18,7 +18,7 @@ from casync_py.format import records as r
 from casync_py.format.goodbye import Children, Goodbye, goodbye_size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
 __all__ = ["ByteSource", "decode"]
 
@@ -44,7 +44,7 @@ def decode(
     strict_end: bool = True,
     offset: int = 0,
     subtree: bool = False,
-) -> Iterator[Entry | Leave]:
+) -> Generator[Entry | Leave, None, None]:
     """Read an archive: its entries in archive order, the top directory first, with path `b""`.
 
     A file's payload may be read until the next entry is asked for; what was not read of it is skipped in the source.

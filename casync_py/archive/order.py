@@ -53,9 +53,10 @@ CONTENT: dict[int, int | None] = {
     S_IFDIR: None,
 }
 
-_KIND_FEATURE = {
-    S_IFREG: -1,
-    S_IFDIR: -1,
+# The feature flag that a type of node needs; files and directories need none.
+_KIND_FEATURE: dict[int, int | None] = {
+    S_IFREG: None,
+    S_IFDIR: None,
     S_IFLNK: int(Feature.SYMLINKS),
     S_IFCHR: int(Feature.DEVICE_NODES),
     S_IFBLK: int(Feature.DEVICE_NODES),
@@ -125,7 +126,7 @@ class EntryRules:
         kind = mode & TYPE_MASK
         permissions = mode & ~TYPE_MASK
         feature = _KIND_FEATURE.get(kind, 0)
-        if not (self.features & feature):
+        if feature is not None and not self.features & feature:
             raise FormatError(f"ENTRY with mode {mode:#o}, whose type is unknown or not in the feature flags", offset)
         if permissions not in self._permissions(kind):
             raise FormatError(f"ENTRY with mode {mode:#o} against its feature flags", offset)
