@@ -31,6 +31,7 @@ _SELINUX = "security.selinux"
 _FCAPS = "security.capability"
 _PLAIN = ("user.", "trusted.")  # the namespaces that hold nothing but what somebody put there
 
+_listxattr = os.listxattr
 _new = tuple.__new__  # a NamedTuple's own constructor takes twice as long
 
 
@@ -69,13 +70,13 @@ class NodeReader:
         self._granularity = granularity_ns(features)
         self._permissions = bool(features & (Feature.PERMISSIONS | Feature.ACL))
         self._read_only = bool(features & Feature.READ_ONLY)
-        self._devices: dict[int, Device] = {}
+        self.devices: dict[int, Device] = {}
 
     def device(self, fd: int, number: int) -> Device:
         """What is known of the device `number` (st_dev), on which the open `fd` lies."""
-        device = self._devices.get(number)
+        device = self.devices.get(number)
         if device is None:
-            device = self._devices[number] = Device(fs_magic(fd), self._features)
+            device = self.devices[number] = Device(fs_magic(fd), self._features)
         return device
 
     def opened(self, fd: int, st: os.stat_result, size: int, device: Device, keep: bool = False) -> Node | None:
@@ -85,18 +86,26 @@ class NodeReader:
             flags = read_chattr(fd)
             if flags & self._nodump and not keep:
                 return None
-        names = self._names(fd) if self._any_xattrs else ()
+        names: Collection[str] = ()
+        if self._any_xattrs:
+            try:
+                names = _listxattr(fd)
+            except OSError as error:
+                if error.errno not in _NOT_THERE:
+                    raise
         if names or device.special:
             return self._decorated(fd, st, size, device, flags, names)
-        uid, gid, user, group = self._ids(st.st_uid, st.st_gid)
+        mode, _, _, _, owner, owning_group, _, _, _, _ = st
+        uid, gid, user, group = self._ids(owner, owning_group)
+        mtime = st.st_mtime_ns
         return _new(
             Node,
             (
-                st.st_mode if self._permissions else self._mode(st.st_mode),
+                mode if self._permissions else self._mode(mode),
                 flags & self._features,
                 uid,
                 gid,
-                st.st_mtime_ns if self._granularity == 1 and st.st_mtime_ns >= 0 else self._mtime(st.st_mtime_ns),
+                mtime if self._granularity == 1 and mtime >= 0 else self._mtime(mtime),
                 user,
                 group,
                 (),

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _PIECE = 256 << 10
+_close, _fstat, _readv = os.close, os.fstat, os.readv  # called for each file
 
 
 def readable(path: bytes) -> str:
@@ -24,13 +25,14 @@ class FilePayload:
 
     Attributes:
         size: bytes, as the scan saw it; all of them are delivered or an error is raised.
+        fd: -1 once closed, which the last byte's delivery does.
     """
 
-    __slots__ = ("_fd", "_left", "_path", "_scanned", "_top", "size")
+    __slots__ = ("_left", "_path", "_scanned", "_top", "fd", "size")
 
     def __init__(self, fd: int, scanned: os.stat_result, size: int, top: bytes, path: bytes) -> None:
         """Take `fd` over; `scanned` is its stat from before; `top` and `path` below it are for messages."""
-        self._fd = fd
+        self.fd = fd
         self._scanned = scanned
         self._top = top
         self._path = path
@@ -41,7 +43,7 @@ class FilePayload:
         if not left:
             return 0
         try:
-            count = os.readv(self._fd, (view,))
+            count = _readv(self.fd, (view,))
         except OSError as error:
             raise OSError(error.errno, error.strerror, os.fsdecode(os.path.join(self._top, self._path))) from None
         if 0 < count < left:
@@ -52,14 +54,16 @@ class FilePayload:
                 return 0
             raise self._changed()
         before = self._scanned
-        after = os.fstat(self._fd)
+        after = _fstat(self.fd)
         if (
             after.st_mtime_ns != before.st_mtime_ns
             or after.st_ctime_ns != before.st_ctime_ns
             or after.st_size != before.st_size
         ):
             raise self._changed()
-        self.close()
+        _close(self.fd)
+        self.fd = -1
+        self._left = 0
         return count
 
     def pieces(self) -> Iterator[memoryview | bytes]:
@@ -70,9 +74,9 @@ class FilePayload:
     def close(self) -> None:
         """Give the descriptor back; what was not read stays unread. Nothing happens the second time."""
         self._left = 0
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
 
     def _changed(self) -> SourceChanged:
         return SourceChanged(f"File {readable(os.path.join(self._top, self._path))} changed while it was read")

@@ -42,6 +42,7 @@ _OTHERS = {
     S_IFSOCK: Feature.SOCKETS,
 }
 _ENCODING = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
+_fstat, _open = os.fstat, os.open
 _new = tuple.__new__  # a NamedTuple's own constructor takes twice as long
 
 
@@ -94,7 +95,7 @@ class _Scan:
         self._others = {kind for kind, flag in _OTHERS.items() if features & flag}
         self._links = LinkCounter()
         self._stack: list[_Directory] = []
-        self._payload: FilePayload | None = None
+        self._payload: FilePayload | None = None  # of the entry that was yielded last
         self._path = b""  # of what is being looked at, for errors
 
     def walk(self) -> Iterator[Entry | Leave]:
@@ -113,7 +114,9 @@ class _Scan:
                         entry = self._file(directory, name, path)
                         if entry is not None:
                             yield entry
-                            self._close_payload()
+                            payload = self._payload
+                            if payload is not None and payload.fd >= 0:
+                                payload.close()
                     elif kind == _DIRECTORY:
                         entry = self._enter(directory, name, path)
                         if entry is not None:
@@ -130,7 +133,8 @@ class _Scan:
         except OSError as error:
             raise self._located(error) from None
         finally:
-            self._close_payload()
+            if self._payload is not None:
+                self._payload.close()
             for directory in stack:
                 if directory.fd >= 0:
                     os.close(directory.fd)
@@ -138,17 +142,19 @@ class _Scan:
             self._monitor.notice(str(self._links))
 
     def _file(self, directory: _Directory, name: bytes, path: bytes) -> Entry | None:
-        fd = os.open(name, _OPEN, dir_fd=directory.fd)
+        fd = _open(name, _OPEN, dir_fd=directory.fd)
         try:
-            st = os.fstat(fd)
-            if st.st_mode & TYPE_MASK != S_IFREG:
+            st = _fstat(fd)
+            mode, _, number, names, _, _, size, _, _, _ = st
+            if mode & TYPE_MASK != S_IFREG:
                 raise self._changed()
             if self._exclude_mounts and _mount_id(fd) != directory.mount:
                 os.close(fd)
                 return None
             reader = self._reader
-            device = reader.device(fd, st.st_dev)
-            size = 0 if device.api else st.st_size
+            device = reader.devices.get(number) or reader.device(fd, number)
+            if device.api:
+                size = 0
             node = reader.opened(fd, st, size, device)
             if node is None:
                 os.close(fd)
@@ -156,14 +162,10 @@ class _Scan:
         except BaseException:
             os.close(fd)
             raise
-        if st.st_nlink > 1:
+        if names > 1:
             self._links.see(st)
         self._payload = payload = FilePayload(fd, st, size, self._top, path)
         return _new(Entry, (path, name, node, payload, -1))
-
-    def _close_payload(self) -> None:
-        if self._payload is not None:
-            self._payload.close()
 
     def _other(self, directory: _Directory, name: bytes, path: bytes) -> Entry | None:
         st = os.stat(name, dir_fd=directory.fd, follow_symlinks=False)
