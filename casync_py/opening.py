@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -68,8 +69,9 @@ def open_stores(settings: Settings, index_name: str | None, digest: Digest, limi
     from casync_py.store.router import RouterStore
     from casync_py.store.verify import Verified
 
-    jobs = settings.resources.jobs
     with ExitStack() as cleanup:
+        jobs = max(1, settings.resources.jobs)
+        pool = cleanup.enter_context(ThreadPoolExecutor(jobs, "casync-fetch"))
         stores: list[Store] = []
         for text in (main_store(settings, index_name), *settings.extra_stores):
             endpoint = open_remote(text)
@@ -77,8 +79,8 @@ def open_stores(settings: Settings, index_name: str | None, digest: Digest, limi
                 raise UsageError(f"{text}: Cannot be a store")
             store = endpoint.open_store(settings.store_options)
             cleanup.callback(store.close)
-            stores.append(Verified(store, [digest], limit, jobs=jobs))
-        yield stores[0] if len(stores) == 1 else RouterStore(stores, jobs=jobs)
+            stores.append(Verified(store, [digest], limit, jobs=jobs, executor=pool))
+        yield stores[0] if len(stores) == 1 else RouterStore(stores, jobs=jobs, executor=pool)
 
 
 @contextmanager

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 STANDARD_STREAM = "-"
 _READ_SIZE = 1 << 20
-_WINDOW = 4096  # rows asked for at a time; the memory that a fetch needs does not grow with the index
+_FIRST_WINDOW = 64  # rows asked for at a time; a reader that skips much is not served what it will not take
+_LARGEST_WINDOW = 4096  # reached by doubling; the memory that a fetch needs does not grow with the index
+_DRAINED = 16  # rows; that many fetched for nothing cost less than starting to fetch anew
 
 
 class FileStream:
@@ -113,6 +115,7 @@ class IndexStream:
         self._budget = budget
         self._monitor = monitor
         self._next = 0  # row that `_stream` delivers next
+        self._window = _FIRST_WINDOW
         self._window_end = 0
         self._stream: ChunkStream | None = None
         self._lead = 0  # bytes of the next chunk that were skipped already
@@ -136,7 +139,8 @@ class IndexStream:
 
     def _open_window(self) -> None:
         self.close()
-        self._window_end = min(self._next + _WINDOW, len(self._index))
+        self._window_end = min(self._next + self._window, len(self._index))
+        self._window = min(2 * self._window, _LARGEST_WINDOW)
         self._stream = self._store.get_many(self._index.ids(self._next, self._window_end), self._budget)
 
     def _take(self, size: int) -> bytes | memoryview:
@@ -158,9 +162,14 @@ class IndexStream:
             self._next = len(self._index)
             return
         row = self._index.find(at)
-        if row != self._next:
+        if row < self._window_end and row - self._next <= _DRAINED and self._stream is not None:
+            while self._next < row:
+                next(self._stream)
+                self._next += 1
+        elif row != self._next:
             self.close()
             self._next = row
+            self._window = _FIRST_WINDOW
         self._lead = at - self._index[row].start
 
     def close(self) -> None:
