@@ -59,16 +59,14 @@ class Cutter:
             End offsets of the chunks that are complete, ascending.
 
         Raises:
-            UsageError: max is below the window's 48 bytes and the stream is not.
+            UsageError: a cut is needed, and max is below the window's 48 bytes (unless chunks are of fixed size).
         """
         cuts = []
         start, first, longest = self._start, self._first, self._max
         index, count = 0, len(marked)
+        if first > longest and end - start > longest:
+            raise UsageError(f"Chunks of at most {longest} bytes are too short to be cut: less than {WINDOW}")
         while start + first <= end:
-            if first > longest:
-                raise UsageError(
-                    f"Chunks of at most {longest} bytes cannot be cut: the rolling hash needs {WINDOW} bytes"
-                )
             index = bisect_left(marked, start + first - base, index)
             cut = start + longest
             if index < count and base + marked[index] < cut:
@@ -101,7 +99,7 @@ class Chunker:
             End offsets of the chunks that are complete, ascending, counted from the start of the stream.
 
         Raises:
-            UsageError: max is below the window's 48 bytes and the stream is not.
+            UsageError: a cut is needed, and max is below the window's 48 bytes (unless chunks are of fixed size).
         """
         view = memoryview(data).cast("B")
         start, size = self._offset, len(view)
