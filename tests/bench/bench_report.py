@@ -55,7 +55,7 @@ def print_table(results: Results) -> None:
 
 
 def print_notes(results: Results, programs: dict[Actor, list[str]]) -> None:
-    """What the table was measured with, and the figures that are no ratio: time per file, start-up."""
+    """What the table was measured with, and the figures that are no ratio: start-up, time per file."""
     machine = f"{os.cpu_count()} cores, {platform.machine()}, Linux {platform.release()}"
     versions = [f"Python {platform.python_version()}", *(_version(programs[actor]) for actor in (CASYNC, PLAIN))]
     print(f"\nMedian of {results.rounds} (shortest-longest); {machine}, {', '.join(versions)}.")
@@ -64,14 +64,16 @@ def print_notes(results: Results, programs: dict[Actor, list[str]]) -> None:
     tree = results.tree
     if tree:
         print(f"Tree: {tree.files} files, {tree.others} other nodes, {tree.size / MIB:.0f} MiB.")
-    for group, actor, theirs, ours in results.rows:
-        if tree and group.input == "tree":
-            each = [f"{samples.seconds / tree.files * 1e6:.0f}" for samples in (theirs, ours)]
-            print(f"Time per file, {group.name}{actor.suffix}: casync {each[0]} µs, casync-py {each[1]} µs.")
-    start = {actor: ours for group, actor, _theirs, ours in results.rows if group.name == "start-up"}
+    start = {actor: (theirs, ours) for group, actor, theirs, ours in results.rows if group.name == "start-up"}
     if PLAIN in start and INTERPRETER in start:
-        beyond = start[PLAIN].seconds - start[INTERPRETER].seconds
+        beyond = start[PLAIN][1].seconds - start[INTERPRETER][1].seconds
         print(f"Start-up beyond the bare interpreter's: {beyond:.3f} s (target 0.15 s).")
+    for group, actor, *both in results.rows:
+        if tree and group.input == "tree" and PLAIN in start:
+            seconds = [samples.seconds - version.seconds for samples, version in zip(both, start[PLAIN], strict=True)]
+            each = [f"{max(0.0, value) / tree.files * 1e6:.1f} µs" for value in seconds]
+            name = group.name + (actor.suffix or "")
+            print(f"A file without start-up, {name}: casync {each[0]}, casync-py {each[1]}.")
     print(f"A peak below {own_peak() / MIB:.0f} MiB, the measuring process's own, cannot be told.")
 
 
