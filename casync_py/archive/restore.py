@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 from casync_py.archive.apply import MetadataWriter
 from casync_py.archive.delete import NotRemoved
+from casync_py.archive.directories import DirectoryPlacer
+from casync_py.archive.install import Installer
 from casync_py.archive.nodes import Entry, Leave
-from casync_py.archive.place import Directory, PayloadFailed, Placer
+from casync_py.archive.place import NodePlacer, PayloadFailed
 from casync_py.archive.safe_dirs import Chain, check_name, is_locked
 from casync_py.errors import FormatError
 from casync_py.format.flags import Feature
@@ -21,6 +23,7 @@ from casync_py.native import syncfs
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from casync_py.archive.install import Directory
     from casync_py.archive.nodes import Node
 
 _OPEN_TARGET = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOCTTY
@@ -124,8 +127,9 @@ class _Run:
         undo_immutable: bool,
     ) -> None:
         self._target = target
-        self._placer = Placer(writer, delete=delete, punch_holes=punch_holes, undo_immutable=undo_immutable)
-        self._undo_immutable = undo_immutable
+        self._installer = Installer(delete=delete, undo_immutable=undo_immutable)
+        self._nodes = NodePlacer(writer, self._installer, punch_holes)
+        self._directories = DirectoryPlacer(writer, self._installer)
         self._monitor = monitor
         self._stats = RestoreStats()
         self._chain: Chain[Directory] = Chain()
@@ -145,7 +149,7 @@ class _Run:
         try:
             fd, fresh = self._open_target(None if inside else node)
             try:
-                directory = self._placer.adopt(fd, None if inside else node, fresh)
+                directory = self._directories.adopt(fd, None if inside else node, fresh)
             except BaseException:
                 os.close(fd)
                 raise
@@ -156,7 +160,7 @@ class _Run:
     def _open_target(self, node: Node | None) -> tuple[int, bool]:
         fresh = not os.path.isdir(self._target)
         if fresh:
-            self._placer.make_top(self._target, node)
+            self._directories.make_top(self._target, node)
         return os.open(self._target, _OPEN_TARGET), fresh
 
     def enter(self, entry: Entry) -> None:
@@ -186,11 +190,11 @@ class _Run:
             if kind == _FILE:
                 if payload is None:
                     raise FormatError(f"File {_readable(path)} has no content")
-                self._placer.file(directory, name, node, payload)
+                self._nodes.file(directory, name, node, payload)
                 stats.files += 1
-                stats.bytes += node.size
+                stats.bytes += payload.size
             elif kind == _DIRECTORY:
-                self._chain.push(self._placer.enter(directory, name, node))
+                self._chain.push(self._directories.enter(directory, name, node))
                 self._prefix = path + b"/"
                 stats.directories += 1
             else:
@@ -205,9 +209,9 @@ class _Run:
 
     def _other(self, directory: Directory, name: bytes, node: Node, kind: int) -> None:
         if kind == _SYMLINK and self._symlinks:
-            self._placer.symlink(directory, name, node)
+            self._nodes.symlink(directory, name, node)
         elif kind in self._special:
-            self._placer.special(directory, name, node)
+            self._nodes.special(directory, name, node)
         elif kind == _SYMLINK or kind in _SPECIAL:
             self._stats.skipped += 1
             return
@@ -225,7 +229,7 @@ class _Run:
         try:
             if len(levels) > 1:
                 self._chain.open_parent()  # while the directory may still be searched
-            self._placer.leave(directory)
+            self._directories.leave(directory)
         except OSError as error:
             raise self._located(error, path, directory) from error
         if self._monitor.on_entry is not None:
@@ -243,12 +247,12 @@ class _Run:
             raise FormatError(f"The entries end inside directory {_readable(self._prefix[:-1]) or '.'}")
         try:
             if self._inside:
-                self._placer.leave(levels[0])
+                self._directories.leave(levels[0])
             if sync:
                 syncfs(levels[0].fd)
         except OSError as error:
             raise self._located(error, b"") from error
-        self._stats.removed = self._placer.removed
+        self._stats.removed = self._installer.removed
         return self._stats
 
     def close(self) -> None:
@@ -258,7 +262,7 @@ class _Run:
     def _located(self, error: OSError, path: bytes, directory: Directory | None = None) -> OSError:
         """The same error with the path that it is about and, where we know one, a remedy."""
         text = error.strerror or str(error)
-        refused = error.errno == errno.EPERM and not self._undo_immutable
+        refused = error.errno == errno.EPERM and not self._installer.undo_immutable
         if refused and directory is not None and is_locked(directory.fd, os.path.basename(path)):
             text += "; it or its directory is immutable or append-only, --undo-immutable=yes clears that"
         if isinstance(error, NotRemoved):

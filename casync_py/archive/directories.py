@@ -1,0 +1,141 @@
+"""Directories of a tree that is being restored: made or taken over when entered, finished when left."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from casync_py.archive.apply import has_default_acl, signed_time, volume_of
+from casync_py.archive.delete import remove_others
+from casync_py.archive.inode_flags import create_subvolume, is_subvolume, set_subvolume_read_only
+from casync_py.archive.install import Directory, set_mode, set_owner
+from casync_py.archive.safe_dirs import LOCKS, allow_owner, open_directory, unlock_fd
+from casync_py.format.flags import CHATTR, Feature
+
+if TYPE_CHECKING:
+    from casync_py.archive.apply import MetadataWriter, Volume
+    from casync_py.archive.install import Installer
+    from casync_py.archive.nodes import Node
+
+_SUBVOLUME = int(Feature.SUBVOLUME)
+
+
+class DirectoryPlacer:
+    """Makes, takes over and finishes directories, for one run of `restore`.
+
+    Every method raises OSError (without a useful `filename`) where the target refuses something.
+    """
+
+    def __init__(self, writer: MetadataWriter, installer: Installer) -> None:
+        self._writer = writer
+        self._installer = installer
+        self._now = time.time_ns()
+        self._volumes: dict[int, Volume] = {}
+
+    def enter(self, parent: Directory, name: bytes, node: Node) -> Directory:
+        """Create a directory, or take the one that is there, ready for entries to be put into it."""
+        fd, fresh = self._open_or_make(parent, name, node)
+        try:
+            return self.adopt(fd, node, fresh, parent.default_acl)
+        except BaseException:
+            os.close(fd)
+            raise
+
+    def _open_or_make(self, parent: Directory, name: bytes, node: Node) -> tuple[int, bool]:
+        try:
+            self._make_directory(parent.fd, name, node)
+            return open_directory(parent.fd, name), True
+        except FileExistsError:
+            pass
+        try:
+            return open_directory(parent.fd, name), False
+        except OSError as error:
+            if error.errno not in {errno.ENOTDIR, errno.ELOOP}:
+                raise
+        temporary = self._installer.temporary_name(name)
+        self._make_directory(parent.fd, temporary, node)
+        try:
+            self._installer.install_directory(parent.fd, temporary, name)
+        except BaseException:
+            with suppress(OSError):
+                os.rmdir(temporary, dir_fd=parent.fd)
+            raise
+        return open_directory(parent.fd, name), True
+
+    def _make_directory(self, fd: int, name: bytes, node: Node) -> None:
+        if not node.flags & self._writer.subvolumes & _SUBVOLUME:
+            os.mkdir(name, 0o700, dir_fd=fd)
+            return
+        try:
+            create_subvolume(fd, name)
+        except FileExistsError:
+            raise
+        except OSError as error:
+            raise OSError(error.errno, f"{error.strerror}; only btrfs has subvolumes, --without=subvolume") from error
+
+    def make_top(self, path: bytes, node: Node | None) -> None:
+        """Create the directory that a tree is extracted to, with the permissions that mkdir gives."""
+        if node is None or not node.flags & self._writer.subvolumes & _SUBVOLUME:
+            os.mkdir(path, 0o777)
+            return
+        parent, name = os.path.split(path.rstrip(b"/"))
+        fd = os.open(parent or b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            self._make_directory(fd, name, node)
+        finally:
+            os.close(fd)
+
+    def adopt(self, fd: int, node: Node | None, fresh: bool, default_acl: bool = False) -> Directory:
+        """Make an open directory ready for entries; `default_acl`: whether a fresh one has inherited one."""
+        status = os.fstat(fd)
+        volume = self._volumes.get(status.st_dev)
+        if volume is None:
+            volume = self._volumes[status.st_dev] = volume_of(fd)
+        directory = Directory(fd, status, volume, node, fresh)
+        directory.default_acl = default_acl
+        if not fresh:
+            allow_owner(fd, status.st_mode)
+            if self._installer.undo_immutable:
+                unlock_fd(fd)
+            directory.default_acl = has_default_acl(fd)
+            directory.known = set() if self._installer.delete and node is not None else None
+        if node is not None:
+            if not fresh and node.flags & self._writer.subvolumes & _SUBVOLUME and not is_subvolume(fd):
+                raise OSError(errno.EEXIST, "A directory that is no subvolume is in the way")
+            self._writer.set_early(fd, node)
+        return directory
+
+    def leave(self, directory: Directory) -> None:
+        """Remove what the archive does not have and give the directory its own metadata."""
+        writer, fd, node = self._writer, directory.fd, directory.node
+        if directory.known is not None:
+            self._installer.removed += remove_others(fd, directory.known, self._installer.undo_immutable)
+        if node is None:
+            if directory.mode & stat.S_IRWXU != stat.S_IRWXU:
+                os.fchmod(fd, directory.mode)
+            return
+        status = os.fstat(fd)
+        owner = writer.owner_of(node)
+        moved = owner is not None and owner != (status.st_uid, status.st_gid)
+        if owner is not None and moved:
+            set_owner(fd, owner)
+        if node.xattrs or not directory.fresh:
+            writer.set_xattrs(fd, node, directory.fresh)
+        mode = writer.directory_mode(node.mode, directory.mode, directory.fresh)
+        if moved or mode != stat.S_IMODE(status.st_mode):
+            set_mode(fd, mode)
+        if node.acl is not None or directory.default_acl or not directory.fresh:
+            writer.set_acl(fd, node)
+        writer.set_security(fd, node)
+        writer.set_flags(fd, node, CHATTR & ~LOCKS, directory.volume)
+        if writer.times:
+            os.utime(fd, ns=(self._now, signed_time(node.mtime_ns)))
+            writer.check_time(os.fstat(fd).st_mtime_ns, node.mtime_ns, directory.volume)
+        if node.flags & LOCKS or not directory.fresh:
+            writer.set_flags(fd, node, LOCKS, directory.volume)
+        if node.flags & writer.subvolumes & Feature.SUBVOLUME_RO:
+            set_subvolume_read_only(fd)
