@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -64,7 +65,8 @@ class StoreDirectory:
         with self._lock:
             fd = self._open()
             if fd is None:
-                os.mkdir(self.path)
+                with contextlib.suppress(FileExistsError):  # another writer was first
+                    os.mkdir(self.path)
                 fd = self._open()
             if fd is None:
                 raise self.with_path(OSError(errno.ENOENT, os.strerror(errno.ENOENT)))

@@ -1,0 +1,174 @@
+"""Fetching ahead: order, bounds, errors at their place, and ends that leave no thread at work."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+
+from casync_py.errors import ChunkInvalid, ChunkMissing
+from casync_py.ids import ChunkId
+from casync_py.store.chunk import Chunk
+from casync_py.store.fetch import fetch_ahead
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def make_ids(count: int) -> list[ChunkId]:
+    return [ChunkId(hashlib.sha256(b"%d" % number).digest()) for number in range(count)]
+
+
+class Source:
+    """Chunks of given sizes; knows how many bytes were fetched, and can be told to fail or to wait at an id."""
+
+    def __init__(self, size: Callable[[int], int] = lambda _: 1000, count: int = 300) -> None:
+        self.ids = make_ids(count)
+        self._place = {chunk_id: place for place, chunk_id in enumerate(self.ids)}
+        self._size = size
+        self._lock = threading.Lock()
+        self.errors: dict[int, Exception] = {}
+        self.fetched = 0
+        self.calls = 0
+        self.busy = 0
+        self.most_busy = 0
+
+    def get(self, chunk_id: ChunkId) -> Chunk:
+        place = self._place[chunk_id]
+        with self._lock:
+            self.calls += 1
+            self.busy += 1
+            self.most_busy = max(self.most_busy, self.busy)
+        try:
+            if place in self.errors:
+                raise self.errors[place]
+            size = self._size(place)
+            with self._lock:
+                self.fetched += size
+            return Chunk(chunk_id, plain=bytes(size))
+        finally:
+            with self._lock:
+                self.busy -= 1
+
+
+@pytest.mark.parametrize("jobs", [1, 2, 5])
+@pytest.mark.parametrize("budget", [1, 5000, 1 << 20])
+def test_order(jobs: int, budget: int) -> None:
+    source = Source(lambda place: 1 + place * 37 % 3000)
+    found = list(fetch_ahead(source.get, source.ids, budget, jobs=jobs))
+    assert [chunk_id for chunk_id, _ in found] == source.ids
+    assert [len(chunk.plain()) for _, chunk in found if isinstance(chunk, Chunk)] == [
+        1 + place * 37 % 3000 for place in range(300)
+    ]
+    assert source.calls == 300
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+@pytest.mark.parametrize(
+    "size",
+    [lambda _: 1000, lambda place: 10 if place < 150 else 20_000, lambda place: 20_000 if place % 50 == 49 else 10],
+    ids=["even", "small then large", "a large one now and then"],
+)
+def test_the_budget_is_exceeded_by_a_chunk_for_each_thread_at_most(size: Callable[[int], int], jobs: int) -> None:
+    source = Source(size)
+    budget = 50_000
+    largest = max(size(place) for place in range(300))
+    consumed = 0
+    for place, (_, chunk) in enumerate(fetch_ahead(source.get, source.ids, budget, jobs=jobs)):
+        assert isinstance(chunk, Chunk)
+        consumed += size(place)
+        assert source.fetched - consumed <= budget + jobs * largest
+
+
+def test_nothing_is_fetched_before_it_is_asked_for_and_little_when_little_is_taken() -> None:
+    source = Source(count=5000)
+    stream = fetch_ahead(source.get, source.ids, 1 << 20, jobs=2)
+    assert source.calls == 0
+    next(stream)
+    stream.close()
+    assert 0 < source.calls < 500
+
+
+def test_work_runs_in_several_threads_at_once() -> None:
+    both = threading.Barrier(2, timeout=60)
+
+    def get(chunk_id: ChunkId) -> Chunk:
+        both.wait()
+        return Chunk(chunk_id, plain=b"x")
+
+    ids = make_ids(2)
+    # A chunk fills the budget's share of a thread, so that each is a batch of its own.
+    assert [chunk_id for chunk_id, _ in fetch_ahead(get, ids, 1 << 20, jobs=2)] == ids
+
+
+def test_errors_are_raised_in_their_place_and_end_the_stream() -> None:
+    source = Source()
+    source.errors = {
+        5: ChunkMissing(source.ids[5], "here"),
+        20: ChunkInvalid(source.ids[20], "bad"),
+        30: OSError("never reached"),
+    }
+    stream = fetch_ahead(source.get, source.ids, 1 << 20, jobs=2)
+    found = [next(stream) for _ in range(20)]
+    assert [type(chunk) for _, chunk in found] == [Chunk] * 5 + [ChunkMissing] + [Chunk] * 14
+    assert found[5][1] is source.errors[5]
+    with pytest.raises(ChunkInvalid) as caught:
+        next(stream)
+    assert caught.value is source.errors[20]
+    assert list(stream) == []
+
+
+def test_only_missing_chunks() -> None:
+    source = Source(count=50)
+    source.errors = {place: ChunkMissing(chunk_id) for place, chunk_id in enumerate(source.ids)}
+    found = list(fetch_ahead(source.get, source.ids, 100, jobs=2))
+    assert all(isinstance(chunk, ChunkMissing) for _, chunk in found)
+    assert len(found) == 50
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_close_waits_for_what_runs_and_cancels_the_rest(shared: bool) -> None:
+    started = threading.Event()
+    go_on = threading.Event()
+    calls: list[ChunkId] = []
+
+    def get(chunk_id: ChunkId) -> Chunk:
+        calls.append(chunk_id)
+        if len(calls) > 1:
+            started.set()
+            assert go_on.wait(60)
+        return Chunk(chunk_id, plain=bytes(1000))
+
+    ids = make_ids(100)
+    with ThreadPoolExecutor(1) as pool:
+        stream = fetch_ahead(get, ids, 2000, jobs=1, executor=pool if shared else None)
+        next(stream)
+        started_early = started.is_set()
+        threading.Timer(0.01, go_on.set).start()
+        stream.close()
+        after_close = len(calls)
+        assert pool.submit(int).result() == 0  # a shared pool goes on working
+    assert len(calls) == after_close <= 3
+    assert not started_early or go_on.is_set()
+
+
+def test_a_shared_pool_serves_several_streams() -> None:
+    with ThreadPoolExecutor(2) as pool:
+        sources = [Source(count=100) for _ in range(3)]
+        streams = [fetch_ahead(source.get, source.ids, 5000, jobs=2, executor=pool) for source in sources]
+        for items in zip(*streams, strict=True):
+            assert len({chunk_id for chunk_id, _ in items}) == 1
+        assert max(source.most_busy for source in sources) <= 2
+
+
+def test_own_threads_end_with_the_stream() -> None:
+    source = Source()
+    before = threading.active_count()
+    list(fetch_ahead(source.get, source.ids, 1 << 20, jobs=3))
+    stream = fetch_ahead(source.get, source.ids, 1 << 20, jobs=3)
+    next(stream)
+    stream.close()
+    assert threading.active_count() == before
