@@ -1,13 +1,111 @@
-"""The way from the command line to a verb; answers `--version` before anything heavy is imported."""
+"""One run of the command: command line, settings, the verb, and what becomes of errors and signals."""
 
 from __future__ import annotations
 
-import casync_py
+import os
+import sys
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from casync_py.cli.command_line import read_command_line
+from casync_py.cli.console import Console
+from casync_py.cli.errors import describe
+from casync_py.cli.signals import Interrupted, interruptible
+from casync_py.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from casync_py.cli.command_line import Request
+    from casync_py.cli.session import Session
+
+_COMPLETION_VARIABLE = "_CASYNC_PY_COMPLETE"  # click's name for it, set by the completion scripts
+_COMPLETION_OPTIONS = ("--install-completion", "--show-completion")
 
 
-def run(argv: list[str]) -> int:
-    """Run one command line; returns the exit status."""
-    if "--version" in argv:
-        print(f"casync-py {casync_py.__version__}")
+def run(argv: Sequence[str]) -> int:
+    """Run one command line; returns the exit status, 0 or 1."""
+    _reserve_standard_descriptors()
+    if _COMPLETION_VARIABLE in os.environ or argv[:1] in ([name] for name in _COMPLETION_OPTIONS):
+        from casync_py.cli import app
+
+        return app.complete(argv)
+    console = Console(os.environ)
+    try:
+        with interruptible():
+            request = read_command_line(argv, console)
+            if request is not None:
+                _run_verb(request, console)
+    except BrokenPipeError:
+        pass  # whoever reads our output has what he wanted
+    except Interrupted:
+        console.error("Interrupted")
+    except UsageError as error:
+        console.error(describe(error))
+    except Exception as error:  # noqa: BLE001 - the last resort: one line, and a traceback with -v
+        if console.verbose:
+            console.traceback(error)
+        console.error(describe(error))
+    else:
         return 0
+    _drop_broken_stdout()
     return 1
+
+
+def _run_verb(request: Request, console: Console) -> None:
+    from casync_py.cli import app
+    from casync_py.cli.notify import notify_ready
+
+    verb = app.load_verb(request.verb)
+    session = _session(request, app.read_values(request.words()), console)
+    _raise_descriptor_limit()
+    notify_ready(os.environ)
+    with ExitStack() as cleanup:
+        if console.on_terminal and not (verb.streams and session.output.on_terminal):
+            from casync_py.cli.progress import progress
+
+            cleanup.enter_context(progress(console, session.monitor))
+        verb.run(session)
+    session.output.flush()
+
+
+def _session(request: Request, given: dict[str, object], console: Console) -> Session:
+    from casync_py.cli.output import Output
+    from casync_py.cli.session import Session
+    from casync_py.cli.settings import settings_of
+    from casync_py.cli.verb_table import VERBS
+    from casync_py.monitor import Monitor
+
+    arguments = [given[name.lower()] for name in VERBS[request.verb].arguments]
+    monitor = Monitor(on_entry=console.entry if console.verbose else None, on_notice=console.notice)
+    settings = settings_of(given, os.environ)
+    return Session(request.verb, tuple(arguments), settings, monitor, console, Output(), bool(given["json"]))
+
+
+def _reserve_standard_descriptors() -> None:
+    """Occupy standard descriptors that are closed, or the next file that is opened would take messages for content.
+
+    They are opened the wrong way round, so that using them is an error.
+    """
+    for fd, mode in ((0, os.O_WRONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, mode)
+
+
+def _raise_descriptor_limit() -> None:
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _drop_broken_stdout() -> None:
+    """Spare the interpreter a second failure, and its own message about it, where standard output failed."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        sys.stdout = None  # as Python has it where there is none

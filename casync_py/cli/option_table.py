@@ -1,0 +1,164 @@
+"""All long and short options: casync's own first, in its order, then ours. Imports nothing heavy.
+
+An option means something to the verbs that its row names. With every other verb it is accepted, its value is checked,
+and nothing follows from it, as with casync.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from casync_py.cli.verb_table import READERS, WORKING
+
+OUTPUT = "Messages and results"
+STORES = "Chunks and where they live"
+RECORDED = "What an archive records"
+EXTRACTING = "How files are restored"
+MACHINE = "How much of the machine to use"
+
+ANY = WORKING
+_SCANNING = ("make", "list", "mtree", "stat", "digest")  # they read directories
+
+
+class Option(NamedTuple):
+    """One option.
+
+    Attributes:
+        name: long name, without dashes.
+        metavar: what its value is called in help; empty for an option without a value.
+        help: one or two sentences; empty for options that are answered at once (--help, --version).
+        verbs: the verbs to which it means something.
+        panel: heading in help under which it stands.
+        default: as help shows it.
+        short: letter of the short form.
+        repeatable: whether each value counts, not just the last.
+    """
+
+    name: str
+    metavar: str = ""
+    help: str = ""
+    verbs: tuple[str, ...] = ()
+    panel: str = OUTPUT
+    default: str = ""
+    short: str = ""
+    repeatable: bool = False
+
+    @property
+    def key(self) -> str:
+        """Its name as an identifier, which `with` alone is not."""
+        return self.name.replace("-", "_") + ("_" if self.name == "with" else "")
+
+
+CASYNC_OPTIONS = (
+    Option("help", short="h"),
+    Option("version"),
+    Option(
+        "log-level",
+        "LEVEL",
+        "Least urgent messages to show: emerg, alert, crit, err, warning, notice, info, debug or 0 to 7.",
+        ANY,
+        default="info",
+        short="l",
+    ),
+    Option("verbose", "", "Name each file as it is done, and show a traceback with an error.", ANY, short="v"),
+    Option("dry-run", "", "Only print what would be removed.", ("gc",), short="n"),
+    Option(
+        "store",
+        "STORE",
+        "The store: a directory of chunks, usually called NAME.castr.",
+        ANY,
+        STORES,
+        "$CASYNC_STORE, else default.castr beside the index",
+    ),
+    Option("extra-store", "STORE", "Look here too for chunks that the store lacks.", READERS, STORES, repeatable=True),
+    Option(
+        "chunk-size",
+        "SIZE",
+        "Average size of a chunk, or MIN:AVG:MAX. Smaller chunks find more in common and are more work.",
+        ("make",),
+        STORES,
+        "64K, which is 16K:64K:256K",
+    ),
+    Option("seed", "PATH", "Take chunks from this file or directory too.", ("extract",), STORES, repeatable=True),
+    Option("cache", "PATH", "Remember here what was read, to skip it next time.", ("make",), STORES),
+    Option("cache-auto", "", "The same, in INPUT/.cacac.", ("make",), STORES, short="c"),
+    Option("rate-limit-bps", "SIZE", "Most bytes a second to and from the network.", ANY, MACHINE),
+    Option(
+        "with",
+        "FEATURE",
+        "Metadata to keep: best, unix, fat, or single features (--with=help lists them). All are kept by default.",
+        ANY,
+        RECORDED,
+        repeatable=True,
+    ),
+    Option("without", "FEATURE", "Metadata to leave out, named as for --with.", ANY, RECORDED, repeatable=True),
+    Option(
+        "what",
+        "KIND",
+        "What is made or read: archive, archive-index, blob, blob-index or directory.",
+        ANY,
+        RECORDED,
+        "told by the suffix, else by what is there",
+    ),
+    Option("exclude-nodump", "yes|no", "Leave out files with chattr's d flag (nodump).", _SCANNING, RECORDED, "yes"),
+    Option("exclude-submounts", "yes|no", "Leave out what is mounted below.", _SCANNING, RECORDED, "no"),
+    Option("exclude-file", "yes|no", "Leave out what .caexclude files in the tree list.", _SCANNING, RECORDED, "yes"),
+    Option(
+        "undo-immutable",
+        "yes|no",
+        "Clear chattr's i flag (immutable) of files that are in the way.",
+        ("extract",),
+        EXTRACTING,
+        "no",
+    ),
+    Option(
+        "delete",
+        "yes|no",
+        "Remove files that the archive does not have from the output.",
+        ("extract",),
+        EXTRACTING,
+        "yes",
+    ),
+    Option("punch-holes", "yes|no", "Leave runs of zeros as holes.", ("extract",), EXTRACTING, "yes"),
+    Option("reflink", "yes|no", "Share blocks with seeds.", ("extract",), EXTRACTING, "no"),
+    Option("hardlink", "yes|no", "Link files to seeds.", ("extract",), EXTRACTING, "no"),
+    Option("seed-output", "yes|no", "Take chunks from what the output had before.", ("extract",), EXTRACTING, "no"),
+    Option("recursive", "yes|no", "List everything below too.", ("list",), OUTPUT, "yes"),
+    Option("mkdir", "yes|no", "Create the mount directory.", ("mount",), OUTPUT, "yes"),
+    Option("uid-shift", "yes|no|N", "Shift numeric owners.", ANY, RECORDED, "no"),
+    Option("uid-range", "yes|no|N", "Restrict numeric owners.", ANY, RECORDED, "no"),
+    Option(
+        "digest",
+        "NAME",
+        "Names chunks: sha512-256, sha256, or blake3 (much faster, and unknown to casync).",
+        ("make", "mtree", "stat", "digest"),
+        STORES,
+        "sha512-256",
+    ),
+    Option(
+        "compression",
+        "NAME",
+        "Compression of new chunks: zstd, xz, gzip or none, with a level as in zstd:9. Any of them can be read.",
+        ("make",),
+        STORES,
+        "zstd",
+    ),
+)
+
+OUR_OPTIONS = (
+    Option(
+        "archive-digest",
+        "yes|no",
+        "Compute the digest of the whole stream, which make prints. Without it, make is faster and prints nothing.",
+        ("make",),
+        STORES,
+        "yes",
+    ),
+    Option("json", "", "Print results as JSON, one object a line.", ANY),
+    Option("jobs", "N", "Threads that digest and compress.", ANY, MACHINE, "one for each processor"),
+    Option("memory", "SIZE", "Memory for data in flight; the process takes some 60 MiB more.", ANY, MACHINE, "96M"),
+    Option("sync", "yes|no", "Wait until the extracted tree is on disk.", ("extract",), EXTRACTING, "no"),
+)
+
+OPTIONS = {option.name: option for option in (*CASYNC_OPTIONS, *OUR_OPTIONS)}
+SHORT_OPTIONS = {option.short: option for option in CASYNC_OPTIONS if option.short}

@@ -1,0 +1,183 @@
+"""Values of options: each is checked as soon as it is read, so that the first mistake is the one reported."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from casync_py.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from casync_py.cli.casync_argv import Given
+    from casync_py.cli.option_table import Option
+
+_BOOLEANS = {
+    **dict.fromkeys(("1", "yes", "y", "true", "t", "on"), True),
+    **dict.fromkeys(("0", "no", "n", "false", "f", "off"), False),
+}
+BOOLEAN = "yes|no"  # metavar of the options that take one
+KINDS = ("archive", "archive-index", "blob", "blob-index", "directory")
+_LEVELS = ("emerg", "alert", "crit", "err", "warning", "notice", "info", "debug")
+_MORE_LEVELS = {"error": 3, "warn": 4}
+LEVEL_ERROR, LEVEL_NOTICE, LEVEL_INFO = 3, 5, 6
+_MAX_JOBS = 1024
+_C_NUMBER = re.compile(r"[ \t\n\v\f\r]*\+?(0[xX][0-9a-fA-F]+|[0-9]+)")  # what strtoul reads with base 0
+
+
+def parse_boolean(text: str) -> bool:
+    """casync's booleans, in any case.
+
+    Raises:
+        UsageError: any other word.
+    """
+    try:
+        return _BOOLEANS[text.lower()]
+    except KeyError:
+        raise UsageError(f"Not yes or no: {text!r}") from None
+
+
+def parse_log_level(text: str) -> int:
+    """A syslog level, 0 to 7, by name or number.
+
+    Raises:
+        UsageError: neither.
+    """
+    if text in _LEVELS:
+        return _LEVELS.index(text)
+    if text in _MORE_LEVELS:
+        return _MORE_LEVELS[text]
+    if len(text) == 1 and text in "01234567":
+        return int(text)
+    raise UsageError(f"Unknown log level {text!r}; known are {', '.join(_LEVELS)} and 0 to 7")
+
+
+def parse_jobs(text: str) -> int:
+    """Number of threads.
+
+    Raises:
+        UsageError: not a number from 1 to 1024.
+    """
+    if text.isascii() and text.isdigit() and 1 <= int(text) <= _MAX_JOBS:
+        return int(text)
+    raise UsageError(f"Not a number from 1 to {_MAX_JOBS}: {text!r}")
+
+
+def parse_kind(text: str) -> str:
+    """`--what=`.
+
+    Raises:
+        UsageError: no such kind.
+    """
+    if text not in KINDS:
+        raise UsageError(f"Unknown kind {text!r}; known are {', '.join(KINDS)}")
+    return text
+
+
+def parse_nonzero_size(text: str) -> int:
+    """A size of at least one byte.
+
+    Raises:
+        UsageError: no size, or 0.
+    """
+    from casync_py.chunking.params import parse_size
+
+    size = parse_size(text)
+    if not size:
+        raise UsageError("Cannot be 0")
+    return size
+
+
+def parse_place(text: str) -> str:
+    """A path or URL.
+
+    Raises:
+        UsageError: empty.
+    """
+    if not text:
+        raise UsageError("Cannot be empty")
+    return text
+
+
+def parse_owner_number(text: str) -> int | bool:
+    """A number as C reads it, or a boolean; the number wins.
+
+    Raises:
+        UsageError: neither.
+    """
+    number = _C_NUMBER.fullmatch(text)
+    if number is None:
+        return parse_boolean(text)
+    digits = number[1]
+    octal = digits.startswith("0") and digits.isdigit()
+    try:
+        return int(digits, 8 if octal else 0)
+    except ValueError:
+        raise UsageError(f"Not a number: {text!r}") from None
+
+
+def parse_chunk_size(text: str) -> tuple[int, int, int]:
+    """(min, avg, max) in bytes, 0 for what was not given. Raises UsageError."""
+    from casync_py.chunking import params
+
+    return params.parse_chunk_size(text)
+
+
+def parse_feature(text: str) -> int:
+    """Feature bits. Raises UsageError."""
+    from casync_py.format import flags
+
+    return flags.parse_feature(text)
+
+
+def _digest(text: str) -> object:
+    from casync_py.digest import digest_by_name
+
+    return digest_by_name(text)
+
+
+def _compression(text: str) -> object:
+    from casync_py.compression import parse_compression
+
+    return parse_compression(text)
+
+
+_PARSERS: dict[str, Callable[[str], object]] = {
+    "log-level": parse_log_level,
+    "store": parse_place,
+    "extra-store": parse_place,
+    "chunk-size": parse_chunk_size,
+    "rate-limit-bps": parse_nonzero_size,
+    "with": parse_feature,
+    "without": parse_feature,
+    "what": parse_kind,
+    "uid-shift": parse_owner_number,
+    "uid-range": parse_owner_number,
+    "digest": _digest,
+    "compression": _compression,
+    "jobs": parse_jobs,
+    "memory": parse_nonzero_size,
+}
+
+
+def check(given: Given) -> None:
+    """Reject a value that the option cannot have.
+
+    Raises:
+        UsageError: names the option and what is wrong with its value.
+    """
+    option, value = given
+    parser = parse_boolean if option.metavar == BOOLEAN else _PARSERS.get(option.name)
+    if parser is None or not option.metavar:
+        return
+    try:
+        parser(value)
+    except UsageError as error:
+        raise UsageError(f"--{option.name}: {error}") from None
+
+
+def is_off(option: Option, value: str) -> bool:
+    """Whether the value switches the option off. `0` is a number to those that take numbers."""
+    takes_number = option.metavar == "yes|no|N"
+    return "yes" in option.metavar and _BOOLEANS.get(value.lower()) is False and not (takes_number and value == "0")
