@@ -58,48 +58,49 @@ def compile_glob(pattern: bytes) -> re.Pattern[bytes]:
     return re.compile(no_leading_dot + expression, re.DOTALL)
 
 
+_CLASS = re.compile(rb"\[:([a-y]*):\]")  # glibc's loop stops at z, which no class has
+_EQUIVALENCE = re.compile(rb"\[=(.)=\]", re.DOTALL)
+
+
 def _bracket(pattern: bytes, start: int) -> tuple[bytes, int]:
-    """Translate the bracket expression after the `[` before `start`; returns where the pattern goes on."""
+    """Translate the bracket expression after the `[` before `start`; returns where the pattern goes on.
+
+    Of malformed ones the plain cases are answered as glibc answers them: a bracket that is not closed is a byte like
+    any other; with half a range, an unknown class or an element that is none, the whole pattern matches nothing.
+    """
     at = start
     negated = pattern[at : at + 1] in (b"!", b"^")
     at += negated
     first = at
     members: set[int] = set()
-    while True:
-        if at >= len(pattern):
-            return rb"\[", start  # not closed: a plain bracket
+    while at < len(pattern):
         if pattern[at] == _CLOSE and at > first:
-            break
-        if pattern[at : at + 2] == b"[:" and (end := pattern.find(b":]", at + 2)) >= 0:
-            name = pattern[at + 2 : end]
-            if name not in _CLASSES:
+            members = set(range(256)) - members if negated else members
+            chosen = b"".join(rb"\x%02x" % member for member in sorted(members))
+            return (b"[" + chosen + b"]" if chosen else _NOTHING), at + 1
+        if found := _CLASS.match(pattern, at):
+            if found[1] not in _CLASSES:
                 return _NOTHING, len(pattern)
-            members |= _CLASSES[name]
-            at = end + 2
-            continue
-        low, at = _member(pattern, at)
-        high = low
-        if pattern[at : at + 1] == b"-" and pattern[at + 1 : at + 2] not in (b"", b"]"):
-            high, at = _member(pattern, at + 1)
-        if low < 0 or high < 0:
-            return _NOTHING, len(pattern)
-        members.update(range(low, high + 1))
-    if negated:
-        members = set(range(256)) - members
-    if not members:
-        return _NOTHING, at + 1
-    return b"[" + b"".join(rb"\x%02x" % member for member in sorted(members)) + b"]", at + 1
+            members |= _CLASSES[found[1]]
+            at = found.end()
+        elif found := _EQUIVALENCE.match(pattern, at):
+            members.add(found[1][0])
+            at = found.end()
+        else:
+            low, at = _element(pattern, at)
+            high = low
+            if pattern[at : at + 1] == b"-" and pattern[at + 1 : at + 2] != b"]":
+                high, at = _element(pattern, at + 1)
+            if low < 0 or high < 0:
+                return _NOTHING, len(pattern)
+            members.update(range(low, high + 1))
+    return rb"\[", start
 
 
-def _member(pattern: bytes, at: int) -> tuple[int, int]:
+def _element(pattern: bytes, at: int) -> tuple[int, int]:
     """One byte of a bracket expression, -1 for one that is none, and where the next begins."""
-    if pattern[at : at + 2] in (b"[.", b"[="):
-        closing = pattern[at + 1 : at + 2] + b"]"
-        end = pattern.find(closing, at + 2)
-        if end >= 0:
-            return (pattern[at + 2] if end == at + 3 else -1), end + 2
-    if pattern[at] == _BACKSLASH:
-        at += 1
-        if at >= len(pattern):
-            return -1, at
-    return pattern[at], at + 1
+    if pattern.startswith(b"[.", at):
+        end = pattern.find(b".]", at + 2)
+        return (pattern[at + 2] if end == at + 3 else -1), end + 2
+    at += pattern.startswith(b"\\", at)
+    return (pattern[at] if at < len(pattern) else -1), at + 1
