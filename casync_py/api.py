@@ -321,7 +321,7 @@ def _selected(entries: Iterator[Entry | Leave], subpath: str | None) -> Iterator
 
 
 @contextmanager
-def _listed(
+def open_listing(
     source: str | None, subpath: str | None, settings: Settings, monitor: Monitor | None, verb: str
 ) -> Iterator[Tree]:
     """The tree that list, mtree and stat show."""
@@ -355,7 +355,7 @@ def entries(
     """The nodes of a directory, archive or index, in archive order, each with its metadata and payload."""
     from casync_py.archive.nodes import Entry as EntryType
 
-    with _listed(input, subpath, settings or Settings(), monitor, "list") as tree:
+    with open_listing(input, subpath, settings or Settings(), monitor, "list") as tree:
         for item in tree.entries:
             if isinstance(item, EntryType):
                 yield item
@@ -371,7 +371,7 @@ def list_tree(
     from casync_py.sync.listing import list_lines
 
     settings = settings or Settings()
-    with _listed(input, subpath, settings, monitor, "list") as tree:
+    with open_listing(input, subpath, settings, monitor, "list") as tree:
         yield from list_lines(tree.entries, settings.recursive)
 
 
@@ -385,7 +385,7 @@ def mtree(
     from casync_py.sync.mtree import mtree_lines
 
     settings = settings or Settings()
-    with _listed(input, subpath, settings, monitor, "mtree") as tree:
+    with open_listing(input, subpath, settings, monitor, "mtree") as tree:
         yield from mtree_lines(tree.entries, tree.shown, tree.features, tree.digest, settings.digest)
 
 
@@ -398,7 +398,7 @@ def stat(
     """Lines of `stat` for one node, each with its newline."""
     from casync_py.sync.stat import stat_lines
 
-    with _listed(input, subpath, settings or Settings(), monitor, "stat") as tree:
+    with open_listing(input, subpath, settings or Settings(), monitor, "stat") as tree:
         yield from stat_lines(tree.entries, tree.shown, tree.features, tree.digest)
 
 
