@@ -44,7 +44,7 @@ class Tour:
         done = subprocess.run([*command, *shown[1:]], cwd=self.folder, stdout=subprocess.PIPE, text=True, check=False)
         if done.returncode != 0:
             raise SystemExit(f"casync-py {verb} ended with status {done.returncode}")
-        print(done.stdout.rstrip())
+        print(done.stdout, end="")
         return done.stdout
 
 
