@@ -10,6 +10,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from casync_py.digest import BLAKE3
 from casync_py.errors import UsageError
 from casync_py.monitor import Monitor
 from casync_py.opening import (
@@ -339,9 +340,9 @@ def open_listing(
     if found is Kind.BLOB and kind is Kind.DIRECTORY:
         raise UsageError(f"{source}: Is no directory")
     kind = kind or (Kind.DIRECTORY if found is Kind.DIRECTORY else Kind.ARCHIVE)
-    if subpath and kind is Kind.DIRECTORY:
+    if subpath is not None and kind is Kind.DIRECTORY:
         raise UsageError("A path inside can only be given for an archive or index, not for a directory")
-    with open_tree(source, kind, settings, monitor or Monitor()) as tree:
+    with open_tree(source, kind, settings, monitor or Monitor(), for_stat=verb == "stat") as tree:
         tree.entries = _selected(tree.entries, subpath)
         yield tree
 
@@ -386,7 +387,9 @@ def mtree(
 
     settings = settings or Settings()
     with open_listing(input, subpath, settings, monitor, "mtree") as tree:
-        yield from mtree_lines(tree.entries, tree.shown, tree.features, tree.digest, settings.digest)
+        # casync's label is that of --digest, whatever the archive says; BLAKE3 is ours, and never called another name.
+        label = tree.digest if tree.digest is BLAKE3 else settings.digest
+        yield from mtree_lines(tree.entries, tree.shown, tree.features, tree.digest, label)
 
 
 def stat(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from casync_py.monitor import Monitor
     from casync_py.options import Settings
     from casync_py.store.base import Store
-    from casync_py.sync.stream import IndexStream
+    from casync_py.sync.stream import ArchiveSource, IndexStream
 
 STANDARD_STREAM = "-"
 
@@ -115,7 +115,7 @@ def open_index_stream(text: str | None, settings: Settings, monitor: Monitor) ->
 
 
 @contextmanager
-def open_archive(text: str | None) -> Iterator[ByteSource]:
+def open_archive(text: str | None) -> Iterator[ArchiveSource]:
     """The bytes of an archive at a locator or on standard input."""
     if is_standard(text):
         from casync_py.sync.stream import FileStream
@@ -160,16 +160,23 @@ class Tree:
 
 
 @contextmanager
-def open_tree(text: str | None, kind: Kind, settings: Settings, monitor: Monitor) -> Iterator[Tree]:
-    """Open a directory, an archive or an archive's index as a stream of entries."""
+def open_tree(
+    text: str | None, kind: Kind, settings: Settings, monitor: Monitor, *, for_stat: bool = False
+) -> Iterator[Tree]:
+    """Open a directory, an archive or an archive's index as a stream of entries.
+
+    Args:
+        for_stat: a directory is looked at as casync's stat does, which sees more than its make.
+    """
     with ExitStack() as cleanup:
         if kind is Kind.DIRECTORY:
             from casync_py.archive.scan import scan
+            from casync_py.sync.stat import stat_scan_features
 
             features = feature_flags(settings, kind)
             name = text or "."
-            entries = scan(directory(name), features, monitor=monitor)
-            cleanup.callback(entries.close)
+            wanted = stat_scan_features(features) if for_stat else features
+            entries = cleanup.enter_context(closing(scan(directory(name), wanted, monitor=monitor)))
             yield Tree(kind, entries, features, features, settings.digest, name)
             return
         from casync_py.archive.decoder import decode

@@ -9,11 +9,11 @@ from casync_py.sync.blob import FileBlob, FileTarget
 from casync_py.sync.upload import LocalUpload, UploadPlan
 
 if TYPE_CHECKING:
-    from casync_py.archive.decoder import ByteSource
     from casync_py.format.index import Index
     from casync_py.options import StoreOptions
     from casync_py.remote.locator import Locator
     from casync_py.store.base import WritableStore
+    from casync_py.sync.stream import ArchiveSource
 
 
 class PathEndpoint:
@@ -34,7 +34,7 @@ class PathEndpoint:
 
         return Index.open(self.path)
 
-    def open_archive(self) -> ByteSource:
+    def open_archive(self) -> ArchiveSource:
         from casync_py.sync.stream import FileStream
 
         return FileStream(self.path)

@@ -23,7 +23,7 @@ from casync_py.errors import SourceChanged
 from casync_py.format.flags import Feature
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from casync_py.monitor import Monitor
 
@@ -48,7 +48,7 @@ _new = tuple.__new__  # a NamedTuple's own constructor takes twice as long
 
 def scan(
     root: str | bytes | int, features: int, *, identities: Identities | None = None, monitor: Monitor | None = None
-) -> Iterator[Entry | Leave]:
+) -> Generator[Entry | Leave, None, None]:
     """Yield the nodes of the tree at `root` as archive entries.
 
     Args:
@@ -98,7 +98,7 @@ class _Scan:
         self._payload: FilePayload | None = None  # of the entry that was yielded last
         self._path = b""  # of what is being looked at, for errors
 
-    def walk(self) -> Iterator[Entry | Leave]:
+    def walk(self) -> Generator[Entry | Leave, None, None]:
         stack = self._stack
         try:
             yield self._enter_root()

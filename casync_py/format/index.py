@@ -93,7 +93,7 @@ class Index:
         return digest_of_flags(self.feature_flags)
 
     @classmethod
-    def open(cls, path: str | bytes | int, name: str = "") -> Self:
+    def open(cls, path: str | bytes | os.PathLike[str] | int, name: str = "") -> Self:
         """Open the index at a path, or behind a descriptor, which then belongs to the index.
 
         Raises:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from casync_py.archive.decoder import ByteSource
     from casync_py.format.index import Index
     from casync_py.options import StoreOptions
     from casync_py.remote.locator import Locator
     from casync_py.store.base import Store, WritableStore
     from casync_py.sync.blob import Blob, BlobTarget
+    from casync_py.sync.stream import ArchiveSource
     from casync_py.sync.upload import Upload, UploadPlan
 
 
@@ -37,7 +37,7 @@ class OffersIndex(Endpoint, Protocol):
 
 @runtime_checkable
 class OffersArchive(Endpoint, Protocol):
-    def open_archive(self) -> ByteSource:
+    def open_archive(self) -> ArchiveSource:
         """The archive's bytes; the caller closes it."""
 
 

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from casync_py.chunking.chunker import OVERLAP
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from casync_py.archive.nodes import Payload
-
 BLOCK_SIZE = 1 << 20  # large enough for cheap hand-over between threads, small enough for the processor's caches
+
+
+class Readable(Protocol):
+    """Bytes to be read once, in order: a `Payload`, or a blob."""
+
+    size: int
+
+    def read_into(self, view: memoryview, /) -> int:
+        """As `Payload.read_into`."""
 
 
 class BlockWriter:
@@ -56,7 +63,7 @@ class BlockWriter:
             if self._at == self._capacity:
                 self._hand_over()
 
-    def copy(self, payload: Payload) -> None:
+    def copy(self, payload: Readable) -> None:
         """Append a file's content, read straight into the block."""
         read_into = payload.read_into
         left = payload.size

@@ -17,11 +17,12 @@ from casync_py.sync.pipeline import ChunkPipeline, StreamDigest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from casync_py.archive.nodes import Leave, Payload
+    from casync_py.archive.nodes import Leave
     from casync_py.chunking.params import ChunkParams
     from casync_py.digest import Digest
     from casync_py.monitor import Monitor
     from casync_py.options import Resources
+    from casync_py.sync.blocks import Readable
     from casync_py.sync.upload import Upload
 
     Take = Callable[[bytearray, int], None]
@@ -121,7 +122,7 @@ def tree_stream(entries: Iterator[Entry | Leave], features: int, monitor: Monito
     return write
 
 
-def blob_stream(blob: Payload) -> Callable[[BlockWriter], None]:
+def blob_stream(blob: Readable) -> Callable[[BlockWriter], None]:
     """A blob's bytes, to be written."""
 
     def write(writer: BlockWriter) -> None:

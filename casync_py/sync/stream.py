@@ -6,14 +6,14 @@ import os
 import stat
 import sys
 from struct import unpack_from
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
+from casync_py.archive.stream import ByteSource
 from casync_py.errors import ChunkInvalid, ChunkMissing, FormatError, UsageError
 from casync_py.format.constants import ENTRY, ENTRY_SIZE, HEADER_SIZE
 from casync_py.format.flags import check
 
 if TYPE_CHECKING:
-    from casync_py.archive.stream import ByteSource
     from casync_py.format.index import Index
     from casync_py.monitor import Monitor
     from casync_py.store.base import ChunkStream, Store
@@ -23,6 +23,15 @@ _READ_SIZE = 1 << 20
 _FIRST_WINDOW = 64  # rows asked for at a time; a reader that skips much is not served what it will not take
 _LARGEST_WINDOW = 4096  # reached by doubling; the memory that a fetch needs does not grow with the index
 _DRAINED = 16  # rows; that many fetched for nothing cost less than starting to fetch anew
+
+
+class ArchiveSource(ByteSource, Protocol):
+    """An archive's bytes that someone has opened and closes."""
+
+    name: str
+
+    def close(self) -> None:
+        """Release it; twice is fine."""
 
 
 class FileStream:

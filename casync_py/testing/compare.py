@@ -113,8 +113,12 @@ def _type_name(mode: int) -> str:
 
 
 def _xattrs(path: bytes) -> dict[str, str]:
-    names = os.listxattr(path, follow_symlinks=False)
-    return {name: os.getxattr(path, name, follow_symlinks=False).hex() for name in sorted(names)}
+    values = {}
+    for name in sorted(os.listxattr(path, follow_symlinks=False)):
+        value = os.getxattr(path, name, follow_symlinks=False)
+        # A label is the same with the NUL that SELinux's own tools append and without it.
+        values[name] = (value.rstrip(b"\0") if name == "security.selinux" else value).hex()
+    return values
 
 
 def _first_difference(a: bytes, b: bytes) -> int | None:
