@@ -1,24 +1,25 @@
-"""The typer application: what reads the normal form of a command line, renders help, and completes in shells.
+"""The typer application: it renders help and completes in shells.
 
-A verb's command is made when it is asked for, from the verb's own description and the table of options. Commands
-hand their values back instead of doing the work, which `start` does outside of typer.
+A verb's command is made when it is asked for, from the verb's own description and the table of options. Running a
+verb does not pass through typer: casync's grammar is read before (`casync_argv`), typer's pydantic refuses file names
+that are no UTF-8, and importing both takes longer than most runs.
 """
 
 from __future__ import annotations
 
-import importlib
 from inspect import Parameter, Signature
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from casync_py.cli.console import PROGRAM
 from casync_py.cli.explain import value_names
-from casync_py.cli.option_table import OPTIONS, Option
-from casync_py.cli.unavailable import LATER_OPTIONS
+from casync_py.cli.option_table import OPTIONS, PANELS, Option
+from casync_py.cli.unavailable import LATER_OPTIONS, LATER_VERBS
 from casync_py.cli.values import BOOLEAN
-from casync_py.cli.verb_table import VERBS
+from casync_py.cli.verb_table import VERBS, load_verb
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from casync_py.cli.session import Verb
 
 _CONTEXT = {"help_option_names": ["-h", "--help"]}
+_KEPT = "\b"  # begins a paragraph that keeps its lines
 _ABOUT = """
 Content-addressed sync of directory trees and disk images.
 
@@ -39,12 +41,10 @@ First steps:
   casync-py extract docs.caidx restored        the tree again
   casync-py make --help                        a verb with its options
 """
-
-
-def load_verb(name: str) -> Verb:
-    """Import a verb's module, which imports what the verb needs when it runs."""
-    module = importlib.import_module(f"casync_py.cli.{VERBS[name].module}")
-    return cast("Verb", module.VERBS[name])
+_MORE = f"""
+Options may stand before or after the verb and be shortened, as casync takes them; {PROGRAM} VERB --help explains those
+of a verb. casync's verbs {", ".join(LATER_VERBS[:-1])} and {LATER_VERBS[-1]} come with a later version.
+"""
 
 
 class VerbGroup(TyperGroup):
@@ -57,15 +57,17 @@ class VerbGroup(TyperGroup):
         return verb_command(cmd_name, load_verb(cmd_name)) if cmd_name in VERBS else None
 
 
-def read_values(words: Sequence[str]) -> dict[str, Any]:
-    """Read a command line in normal form; values by the option's `key`, arguments by their name in lower case."""
-    values: dict[str, Any] = _application().main(list(words), prog_name=PROGRAM, standalone_mode=False)
-    return values
-
-
 def show_help(verb: str | None) -> None:
-    """Print the help of a verb, or of the whole command."""
-    _application().main([*([verb] if verb else []), "--help"], prog_name=PROGRAM, standalone_mode=False)
+    """Print the help of a verb, or of the whole command.
+
+    Raises:
+        BrokenPipeError: the reader has gone.
+    """
+    words = [verb, "--help"] if verb else ["--help"]
+    try:
+        _application().main(words, prog_name=PROGRAM, standalone_mode=False)
+    except SystemExit:  # what typer makes of a closed pipe
+        raise BrokenPipeError from None
 
 
 def complete(words: Sequence[str]) -> int:
@@ -84,8 +86,9 @@ def _application() -> Any:
         pretty_exceptions_enable=False,
         rich_markup_mode="rich",
         no_args_is_help=True,
-        subcommand_metavar="VERB ...",
-        options_metavar="",
+        subcommand_metavar="VERB [ARGUMENTS]",
+        options_metavar="[OPTIONS]",
+        epilog=_joined(_MORE),
     )
     app.callback(help=_joined(_ABOUT))(_version_option)
     return typer.main.get_command(app)
@@ -100,27 +103,32 @@ def _version_option(
 def verb_command(name: str, verb: Verb) -> Any:
     """The command of one verb: its arguments, and the options that mean something to it."""
 
-    def values(**given: Any) -> dict[str, Any]:
-        return given
+    def described() -> None:
+        """Gives typer a signature to look at; never called."""
 
-    parameters = [_argument(argument, verb) for argument in VERBS[name].arguments]
-    parameters += [_option(option) for option in OPTIONS.values() if name in option.verbs]
-    values.__signature__ = Signature(parameters)  # type: ignore[attr-defined] # what inspect.signature looks at
-    values.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    examples = "\b\nExamples:\n" + "\n".join(f"  {example}" for example in verb.examples)
+    options = sorted((option for option in OPTIONS.values() if name in option.verbs), key=_panel)
+    parameters = [*(_argument(argument, verb) for argument in VERBS[name].arguments), *map(_option, options)]
+    described.__signature__ = Signature(parameters)  # type: ignore[attr-defined] # what inspect.signature looks at
+    described.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    examples = f"{_KEPT}\nExamples:\n" + "\n".join(f"  {example}" for example in verb.examples)
     app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
     app.command(
         name,
         help=_joined(verb.text) + "\n\n" + examples,
         short_help=verb.summary,
+        rich_help_panel="Verbs",
         context_settings=_CONTEXT,
-    )(values)
+    )(described)
     return typer.main.get_command(app)
 
 
 def _argument(name: str, verb: Verb) -> Parameter:
     info = typer.Argument(metavar=name, help=verb.arguments[name], show_default=False)
-    return _parameter(name.lower(), str | None, info, None)
+    return _parameter(name.lower(), Path | None, info, None)
+
+
+def _panel(option: Option) -> int:
+    return PANELS.index(option.panel)
 
 
 def _option(option: Option) -> Parameter:
@@ -128,10 +136,10 @@ def _option(option: Option) -> Parameter:
     completion = _completion(option)
     info = typer.Option(
         *names,
-        help=option.help,
-        metavar=option.metavar or None,
+        help=f"{option.help} Default: {option.default}." if option.default else option.help,
+        metavar=option.metavar,
         rich_help_panel=option.panel,
-        show_default=option.default or False,
+        show_default=False,
         hidden=option.name in LATER_OPTIONS,
         autocompletion=completion,
     )
@@ -160,4 +168,4 @@ def _parameter(name: str, kind: Any, info: Any, default: object) -> Parameter:
 def _joined(text: str) -> str:
     r"""Paragraphs on one line each, for the terminal's width to wrap; one that begins with `\b` keeps its lines."""
     paragraphs = text.strip("\n").split("\n\n")
-    return "\n\n".join(part if part.startswith("\b") else part.replace("\n", " ") for part in paragraphs)
+    return "\n\n".join(part if part.startswith(_KEPT) else part.replace("\n", " ") for part in paragraphs)

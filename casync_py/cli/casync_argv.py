@@ -1,4 +1,4 @@
-"""casync's command line as GNU getopt_long reads it, and its normal form: argv -> argv.
+"""casync's command line as GNU getopt_long reads it: argv -> options under their full names, and arguments.
 
 Options may stand before, between and after the arguments; long ones may be abbreviated as far as casync's own table
 tells them apart; a value follows after `=` or as the next word, whatever that is; `--` ends the options. Source:
@@ -48,27 +48,6 @@ def tokens(argv: Sequence[str], permute: bool = True) -> Iterator[Given | str]:
             yield word
             if not permute:
                 yield from words
-
-
-def normalise(argv: Sequence[str], permute: bool = True) -> list[str]:
-    """The same command line as `VERB --name=value... -- ARGUMENTS`, names in full.
-
-    Raises:
-        UsageError: what `tokens` finds wrong.
-    """
-    options: list[Given] = []
-    arguments: list[str] = []
-    for token in tokens(argv, permute):
-        if isinstance(token, Given):
-            options.append(token)
-        else:
-            arguments.append(token)
-    return [*arguments[:1], *map(written, options), _END, *arguments[1:]]
-
-
-def written(given: Given) -> str:
-    """An option as one word, in full."""
-    return f"--{given.option.name}" + (f"={given.value}" if given.option.metavar else "")
 
 
 def _long_option(word: str, words: Iterator[str]) -> Given:

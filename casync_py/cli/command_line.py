@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from casync_py.cli import values
-from casync_py.cli.casync_argv import Given, tokens, written
+from casync_py.cli.casync_argv import Given, tokens
 from casync_py.cli.console import PROGRAM
 from casync_py.cli.explain import explanation
+from casync_py.cli.output import writing_stdout
 from casync_py.cli.unavailable import refuse_later_options, refuse_later_verb
 from casync_py.cli.verb_table import HELP_VERB, VERBS
 from casync_py.errors import UsageError
@@ -27,9 +28,20 @@ class Request(NamedTuple):
     arguments: list[str]
     options: list[Given]
 
-    def words(self) -> list[str]:
-        """The command line in normal form."""
-        return [self.verb, *map(written, self.options), "--", *self.arguments]
+    def values(self) -> dict[str, Any]:
+        """By each option's `key`: its last value, a list of all where it is repeatable, True where it has none."""
+        found: dict[str, Any] = {}
+        for option, value in self.options:
+            if option.repeatable:
+                found.setdefault(option.key, []).append(value)
+            else:
+                found[option.key] = value if option.metavar else True
+        return found
+
+    def padded_arguments(self) -> tuple[str | None, ...]:
+        """As many as the verb can have, None for those that were not given."""
+        missing = len(VERBS[self.verb].arguments) - len(self.arguments)
+        return (*self.arguments, *(None,) * missing)
 
 
 def read_command_line(argv: Sequence[str], console: Console) -> Request | None:
@@ -74,16 +86,14 @@ def _request(verb: str, arguments: list[str], options: list[Given]) -> Request:
 
 def _answered(given: Given, arguments: list[str], rest: Iterator[Given | str]) -> bool:
     name = given.option.name
-    if name == "version":
-        print(version_text())
-    elif name == "help":
+    if name == "help":
         show_help(next(iter(arguments), None) or _first_argument(rest))
-    elif given.value == "help" and (text := explanation(name)):
-        print(text, end="")
-    else:
-        return False
-    sys.stdout.flush()
-    return True
+        return True
+    text = version_text() if name == "version" else explanation(name) if given.value == "help" else None
+    if text is not None:
+        with writing_stdout():
+            print(text, flush=True)
+    return text is not None
 
 
 def _first_argument(rest: Iterator[Given | str]) -> str | None:
@@ -104,8 +114,9 @@ def show_help(verb: str | None) -> None:
     """Print the help of a verb; of the whole command where there is no such verb, as casync does."""
     from casync_py.cli import app
 
-    app.show_help(verb if verb in VERBS else None)
-    sys.stdout.flush()
+    with writing_stdout():
+        app.show_help(verb if verb in VERBS else None)
+        sys.stdout.flush()
 
 
 def version_text() -> str:

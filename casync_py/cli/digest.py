@@ -22,8 +22,8 @@ VERBS = {
         text="""
 Print the digest of a directory, archive, index, file or device.
 
-Of a directory it is the digest of the archive that make would write with the same options, so that a directory, its archive and its
-index have one digest. Of a file, a device or a blob's index it is the digest of the content.
+Of a directory it is the digest of the archive that make would write with the same options, so that a directory, its
+archive and its index have one digest. Of a file, a device or a blob's index it is the digest of the content.
 """,
         examples=(
             "casync-py digest /usr/share/doc",

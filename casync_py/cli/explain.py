@@ -83,7 +83,7 @@ def explanation(option: str) -> str | None:
     if rows is None:
         return None
     text = _table(_TITLES[option], rows)
-    return text + "\n" + _table("Sets of them:", _SETS) if rows is _FEATURES else text
+    return text + "\n\n" + _table("Sets of them:", _SETS) if rows is _FEATURES else text
 
 
 def value_names(option: str) -> list[tuple[str, str]]:
@@ -94,4 +94,4 @@ def value_names(option: str) -> list[tuple[str, str]]:
 
 def _table(title: str, rows: dict[str, str]) -> str:
     width = max(map(len, rows))
-    return "\n".join([title, *(f"{name:{width}}  {text}" for name, text in rows.items())]) + "\n"
+    return "\n".join([title, *(f"{name:{width}}  {text}" for name, text in rows.items())])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from casync_py.cli.render import count_text, json_line, size_text
+from casync_py.cli.render import count_text, result_line, size_text
 from casync_py.cli.session import Session, Verb
 from casync_py.errors import UsageError
 
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 def run(session: Session) -> None:
     """Extract an archive or index; prints nothing but with --json."""
-    from dataclasses import asdict
-
     from casync_py import api
 
     source, output, subpath = session.arguments
@@ -25,7 +23,7 @@ def run(session: Session) -> None:
     begin = time.monotonic()
     result = api.extract(source, output, subpath, session.settings, session.monitor)
     if session.json and result.output != "-":
-        session.output.write(json_line(session.verb, asdict(result)))
+        session.output.write(result_line(session.verb, result))
     session.summarize(summary(result, time.monotonic() - begin))
 
 
@@ -41,9 +39,9 @@ VERBS = {
         text="""
 Restore a directory tree from an archive or its index, or a file or device from a blob's index.
 
-A tree is extracted into the directory OUTPUT, which becomes what the archive is: files that differ are replaced, and files
-that the archive does not have are removed, unless --delete=no is given. With SUBPATH, that one file or directory of
-the tree is placed inside OUTPUT.
+A tree is extracted into the directory OUTPUT, which becomes what the archive is: files that differ are replaced, and
+files that the archive does not have are removed, unless --delete=no is given. With SUBPATH, that one file or
+directory of the tree is placed inside OUTPUT.
 
 Each chunk is verified before anything of it is written.
 """,

@@ -33,7 +33,8 @@ VERBS = {
         text="""
 List the files of a directory, archive or index: the mode of each and its path.
 
-In paths, blanks, control characters, bytes beyond ASCII, backslashes and '#' are written as backslash and three octal digits.
+In paths, blanks, control characters, bytes beyond ASCII, backslashes and '#' are written as a backslash and three
+octal digits.
 """,
         examples=("casync-py list docs.caidx", "casync-py list --recursive=no /etc", "casync-py list docs.caidx bash"),
         arguments=_ARGUMENTS,
@@ -54,7 +55,8 @@ its content. All content is read.
     "stat": Verb(
         summary="Show all that is known of one file.",
         text="""
-Show all that an archive, index or directory knows of one file: with SUBPATH of that one, without it of the top directory.
+Show all that an archive, index or directory knows of one file: with SUBPATH of that one, without it of the top
+directory.
 """,
         examples=("casync-py stat docs.caidx bash/copyright", "casync-py stat /etc"),
         arguments=_ARGUMENTS,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from casync_py.cli.render import count_text, json_line, size_text
+from casync_py.cli.render import count_text, result_line, size_text
 from casync_py.cli.session import Session, Verb
 from casync_py.errors import UsageError
 
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 def run(session: Session) -> None:
     """Make an archive or index, and print the digest of its stream."""
-    from dataclasses import asdict
-
     from casync_py import api
 
     output, source = session.arguments
@@ -26,7 +24,7 @@ def run(session: Session) -> None:
     begin = time.monotonic()
     result = api.make(output, source, session.settings, session.monitor)
     if session.json:
-        session.output.write(json_line(session.verb, asdict(result)))
+        session.output.write(result_line(session.verb, result))
     elif (
         result.digest is not None and not to_stdout
     ):  # casync appends it to an index on standard output, which breaks it

@@ -16,6 +16,8 @@ RECORDED = "What an archive records"
 EXTRACTING = "How files are restored"
 MACHINE = "How much of the machine to use"
 
+PANELS = (STORES, RECORDED, EXTRACTING, MACHINE, OUTPUT)  # in the order of help
+
 ANY = WORKING
 _SCANNING = ("make", "list", "mtree", "stat", "digest")  # they read directories
 
@@ -77,7 +79,7 @@ CASYNC_OPTIONS = (
         "Average size of a chunk, or MIN:AVG:MAX. Smaller chunks find more in common and are more work.",
         ("make",),
         STORES,
-        "64K, which is 16K:64K:256K",
+        "64K, that is 16K:64K:256K",
     ),
     Option("seed", "PATH", "Take chunks from this file or directory too.", ("extract",), STORES, repeatable=True),
     Option("cache", "PATH", "Remember here what was read, to skip it next time.", ("make",), STORES),
@@ -86,7 +88,7 @@ CASYNC_OPTIONS = (
     Option(
         "with",
         "FEATURE",
-        "Metadata to keep: best, unix, fat, or single features (--with=help lists them). All are kept by default.",
+        "Metadata to keep or show: best, unix, fat, or single features (--with=help lists them). Default: all.",
         ANY,
         RECORDED,
         repeatable=True,

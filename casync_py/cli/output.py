@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from casync_py.files import write_all
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 STDOUT = 1
 _BUFFERED = 1 << 16
 
 
-class OutputError(OSError):
-    """Standard output cannot be written."""
+@contextmanager
+def writing_stdout() -> Iterator[None]:
+    """Name standard output in errors of writing it.
+
+    Raises:
+        BrokenPipeError: the reader has gone.
+        OSError: a full disk, or no standard output at all.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, "standard output") from error
 
 
 class Output:
@@ -30,23 +47,14 @@ class Output:
         """Add a line that ends in a newline.
 
         Raises:
-            OutputError, BrokenPipeError: see `flush`.
+            OSError: see `writing_stdout`.
         """
         self._lines += line
         if len(self._lines) > self._limit:
             self.flush()
 
     def flush(self) -> None:
-        """Hand everything over.
-
-        Raises:
-            BrokenPipeError: the reader has gone.
-            OutputError: a full disk, or no standard output at all.
-        """
+        """Hand everything over. Raises what `writing_stdout` raises."""
         lines, self._lines = self._lines, bytearray()
-        try:
+        with writing_stdout():
             write_all(STDOUT, lines)
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            raise OutputError(error.errno, error.strerror, "standard output") from error

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from _typeshed import DataclassInstance
 
 JSON_VERSION = 1
 _UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
@@ -14,22 +18,32 @@ _STEP = 1024
 
 
 def json_line(verb: str, fields: Mapping[str, Any]) -> bytes:
-    """One result as one line: `{"version": 1, "verb": VERB, ...}`.
+    """One result as one line: `{"version": 1, "verb": VERB, ...}`; texts in `fields` are valid Unicode."""
+    return json.dumps({"version": JSON_VERSION, "verb": verb, **fields}, ensure_ascii=False).encode() + b"\n"
 
-    A text that is no UTF-8 (a file name may hold any bytes) has replacement characters in it, and stands beside it
-    under its name with `_bytes`, in hex.
+
+def text_fields(name: str, text: str | bytes) -> dict[str, str]:
+    """A text as members of a JSON object.
+
+    What is no UTF-8 (a file name may hold any bytes) has replacement characters under `name`, and stands in full under
+    `NAME_bytes`, in hex.
     """
-    members: dict[str, Any] = {"version": JSON_VERSION, "verb": verb}
-    for name, value in fields.items():
-        text = value.decode(errors="surrogateescape") if isinstance(value, bytes) else value
-        if isinstance(text, str):
-            raw = text.encode(errors="surrogateescape")
-            members[name] = raw.decode(errors="replace")
-            if members[name] != text:
-                members[f"{name}_bytes"] = raw.hex()
-        else:
-            members[name] = text
-    return json.dumps(members, ensure_ascii=False).encode() + b"\n"
+    raw = os.fsencode(text)
+    try:
+        return {name: raw.decode()}
+    except UnicodeDecodeError:
+        return {name: raw.decode(errors="replace"), f"{name}_bytes": raw.hex()}
+
+
+def result_line(verb: str, result: DataclassInstance) -> bytes:
+    """A result of the library as one line: its fields, those that are None left out."""
+    fields: dict[str, Any] = {}
+    for name, value in asdict(result).items():
+        if isinstance(value, str):
+            fields |= text_fields(name, value)
+        elif value is not None:
+            fields[name] = value
+    return json_line(verb, fields)
 
 
 def size_text(size: float) -> str:

@@ -26,7 +26,7 @@ _COMPLETION_OPTIONS = ("--install-completion", "--show-completion")
 def run(argv: Sequence[str]) -> int:
     """Run one command line; returns the exit status, 0 or 1."""
     _reserve_standard_descriptors()
-    if _COMPLETION_VARIABLE in os.environ or argv[:1] in ([name] for name in _COMPLETION_OPTIONS):
+    if _COMPLETION_VARIABLE in os.environ or (argv and argv[0] in _COMPLETION_OPTIONS):
         from casync_py.cli import app
 
         return app.complete(argv)
@@ -53,11 +53,11 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _run_verb(request: Request, console: Console) -> None:
-    from casync_py.cli import app
     from casync_py.cli.notify import notify_ready
+    from casync_py.cli.verb_table import load_verb
 
-    verb = app.load_verb(request.verb)
-    session = _session(request, app.read_values(request.words()), console)
+    verb = load_verb(request.verb)
+    session = _session(request, console)
     _raise_descriptor_limit()
     notify_ready(os.environ)
     with ExitStack() as cleanup:
@@ -69,17 +69,23 @@ def _run_verb(request: Request, console: Console) -> None:
     session.output.flush()
 
 
-def _session(request: Request, given: dict[str, object], console: Console) -> Session:
+def _session(request: Request, console: Console) -> Session:
     from casync_py.cli.output import Output
     from casync_py.cli.session import Session
     from casync_py.cli.settings import settings_of
-    from casync_py.cli.verb_table import VERBS
     from casync_py.monitor import Monitor
 
-    arguments = [given[name.lower()] for name in VERBS[request.verb].arguments]
+    values = request.values()
     monitor = Monitor(on_entry=console.entry if console.verbose else None, on_notice=console.notice)
-    settings = settings_of(given, os.environ)
-    return Session(request.verb, tuple(arguments), settings, monitor, console, Output(), bool(given["json"]))
+    return Session(
+        request.verb,
+        request.padded_arguments(),
+        settings_of(values, os.environ),
+        monitor,
+        console,
+        Output(),
+        "json" in values,
+    )
 
 
 def _reserve_standard_descriptors() -> None:

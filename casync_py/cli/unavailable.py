@@ -32,13 +32,17 @@ LATER_OPTIONS = (
 
 
 def refuse_later_verb(verb: str) -> None:
-    """Raises UsageError for a verb that casync has and this version has not."""
+    """Refuse a verb that casync has and this version has not. Raises UsageError."""
     if verb in LATER_VERBS:
         raise UsageError(f"{verb} comes with a later version of casync-py")
 
 
 def refuse_later_options(verb: str, options: Iterable[Given]) -> None:
-    """Raises UsageError for the first option that means something to the verb, is not there yet and is not set to no."""
+    """Refuse options that mean something to the verb and are not there yet, unless they are set to no.
+
+    Raises:
+        UsageError: names the first of them.
+    """
     for option, value in options:
         if option.name in LATER_OPTIONS and verb in option.verbs and not is_off(option, value):
             raise UsageError(f"--{option.name} is not available yet")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from casync_py.errors import UsageError
@@ -23,7 +22,6 @@ _LEVELS = ("emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"
 _MORE_LEVELS = {"error": 3, "warn": 4}
 LEVEL_ERROR, LEVEL_NOTICE, LEVEL_INFO = 3, 5, 6
 _MAX_JOBS = 1024
-_C_NUMBER = re.compile(r"[ \t\n\v\f\r]*\+?(0[xX][0-9a-fA-F]+|[0-9]+)")  # what strtoul reads with base 0
 
 
 def parse_boolean(text: str) -> bool:
@@ -101,16 +99,15 @@ def parse_place(text: str) -> str:
 
 
 def parse_owner_number(text: str) -> int | bool:
-    """A number as C reads it, or a boolean; the number wins.
+    """A number as C writes it, or a boolean; the number wins.
 
     Raises:
         UsageError: neither.
     """
-    number = _C_NUMBER.fullmatch(text)
-    if number is None:
+    digits = text.lstrip(" \t\n\v\f\r").removeprefix("+")
+    if not (digits.isascii() and digits.isalnum() and digits[0].isdigit()):
         return parse_boolean(text)
-    digits = number[1]
-    octal = digits.startswith("0") and digits.isdigit()
+    octal = len(digits) > 1 and digits.isdigit() and digits.startswith("0")
     try:
         return int(digits, 8 if octal else 0)
     except ValueError:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+if TYPE_CHECKING:
+    from casync_py.cli.session import Verb
 
 
 class VerbRow(NamedTuple):
@@ -24,3 +27,10 @@ HELP_VERB = "help"
 WORKING = tuple(VERBS)
 READERS = ("extract", "list", "mtree", "stat", "digest")  # they may fetch chunks from a store
 LISTERS = ("list", "mtree", "stat")
+
+
+def load_verb(name: str) -> Verb:
+    """Import a verb's module, which imports what the verb needs when it runs."""
+    from importlib import import_module
+
+    return cast("Verb", import_module(f"casync_py.cli.{VERBS[name].module}").VERBS[name])
