@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from casync_py import native
-from casync_py.store import batch
+from casync_py.store import batch, castr, local
 from casync_py.store.local import LocalStore
 from casync_py.testing.store_contract import sample
 
@@ -97,6 +98,30 @@ def test_batches_are_bounded_by_size(store: LocalStore, spy: SyncSpy, monkeypatc
     for number in range(4):
         store.put(sample(number, 60_000))
     assert [temporary for temporary, _ in spy.seen] == [2, 2]
+
+
+def test_a_removed_chunk_no_longer_counts(store: LocalStore, spy: SyncSpy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch, "BATCH_SIZE", 50_000)
+    for number in range(4):
+        store.put(sample(number, 60_000))
+        store.remove(sample(number, 60_000).chunk_id)
+    assert spy.seen == []
+
+
+def test_of_two_that_write_the_same_chunk_at_once_one_gives_way(
+    store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both_wrote = threading.Barrier(2, timeout=60)
+
+    def write(*arguments: Any) -> None:
+        castr.write_chunk_file(*arguments)
+        both_wrote.wait()
+
+    monkeypatch.setattr(local, "write_chunk_file", write)
+    with ThreadPoolExecutor(2) as pool:
+        assert sorted(pool.map(lambda _: store.put(sample(1)), range(2))) == [False, True]
+    store.flush()
+    assert [file.name for file in (tmp_path / "s.castr").glob("*/*")] == [f"{sample(1).chunk_id}.cacnk"]
 
 
 def test_threads_do_not_commit_small_batches(store: LocalStore, spy: SyncSpy, monkeypatch: pytest.MonkeyPatch) -> None:
