@@ -61,12 +61,13 @@ class StoredOwners:
         return stored_uid, stored_gid, user, group
 
     def _stored(self, id_: int, name_of: Callable[[int], bytes]) -> tuple[int, bytes]:
-        if self._numeric:
-            if id_ in _INVALID:
-                raise OSError(errno.EINVAL, f"Id {id_} of its owner cannot be archived")
-            if id_ > self._largest:
-                raise OSError(errno.EPROTONOSUPPORT, f"Id {id_} of its owner is too large for 16bit-uids")
         name = b""
+        if not self._numeric and not self._names:
+            return 0, name
+        if id_ in _INVALID:
+            raise OSError(errno.EINVAL, f"Id {id_} of its owner cannot be archived")
+        if id_ > self._largest:
+            raise OSError(errno.EPROTONOSUPPORT, f"Id {id_} of its owner is too large for 16bit-uids")
         if self._names and id_:  # root is root by its number alone
             name = name_of(id_) or (b"" if self._numeric else b"%d" % id_)
         return (id_ if self._numeric else 0), name

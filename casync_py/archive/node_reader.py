@@ -105,7 +105,7 @@ class NodeReader:
                 flags & self._features,
                 uid,
                 gid,
-                mtime if self._granularity == 1 and mtime >= 0 else self._mtime(mtime),
+                mtime if self._granularity == 1 and 0 <= mtime <= _U64 else self._mtime(mtime),
                 user,
                 group,
                 (),

@@ -1,121 +1,75 @@
-"""Archives in memory: content without files, a source that slices as told, a sink that collects."""
+"""The archive of a tree, made by a scan and by casync, from the same command-line options."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+import os
+import subprocess
+import tempfile
+from typing import TYPE_CHECKING
 
-from casync_py.archive.decoder import decode
 from casync_py.archive.encoder import encode
-from casync_py.archive.nodes import Entry, Leave
+from casync_py.archive.scan import scan
+from casync_py.format.flags import WITH_MASK, Feature, effective_flags, parse_feature
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from casync_py.archive.nodes import Payload
 
-    from casync_py.archive.nodes import Node, Payload
-
-
-class MemoryPayload:
-    """Content that is there already; a `Payload`."""
-
-    def __init__(self, content: bytes) -> None:
-        self.size = len(content)
-        self._rest = memoryview(content)
-
-    def read_into(self, view: memoryview) -> int:
-        size = min(len(view), len(self._rest))
-        view[:size] = self._rest[:size]
-        self._rest = self._rest[size:]
-        return size
-
-    def pieces(self) -> Iterator[memoryview]:
-        rest, self._rest = self._rest, self._rest[:0]
-        if rest:
-            yield rest
+_DEFAULT = int(Feature.EXCLUDE_FILE | Feature.EXCLUDE_NODUMP | Feature.SHA512_256)
+_TOGGLES = {
+    "--exclude-nodump=no": Feature.EXCLUDE_NODUMP,
+    "--exclude-submounts=yes": Feature.EXCLUDE_SUBMOUNTS,
+    "--exclude-file=no": Feature.EXCLUDE_FILE,
+    "--digest=sha256": Feature.SHA512_256,
+}
 
 
-class PieceSource:
-    """Bytes as a `ByteSource`, in the pieces that `steps` gives: their lengths, the last one used again and again.
-
-    Attributes:
-        skipped: bytes that were not wanted.
-        pieces_read: how often something was read.
-    """
-
-    def __init__(self, data: bytes, steps: Iterable[int] = (1 << 30,)) -> None:
-        self._data = data
-        self._position = 0
-        self._steps = iter(steps)
-        self._step = 1
-        self.skipped = 0
-        self.pieces_read = 0
-
-    def read(self) -> bytes:
-        self._step = next(self._steps, self._step)
-        piece = self._data[self._position : self._position + self._step]
-        self._position += len(piece)
-        self.pieces_read += 1
-        return piece
-
-    def skip(self, size: int, /) -> None:
-        self._position += size
-        self.skipped += size
-
-
-class Collector:
-    """A sink that keeps what it gets.
-
-    Attributes:
-        data: the archive so far.
-    """
+class _Collected:
+    """A sink that keeps the archive."""
 
     def __init__(self) -> None:
         self.data = bytearray()
 
-    def write(self, data: bytes, /) -> None:
+    def write(self, data: bytes) -> None:
         self.data += data
 
-    def copy(self, payload: Payload, /) -> None:
+    def copy(self, payload: Payload) -> None:
         for piece in payload.pieces():
             self.data += piece
 
 
-class Plain(NamedTuple):
-    """An entry without its place in a stream: comparable."""
-
-    path: bytes
-    name: bytes
-    node: Node
-    content: bytes | None
-
-
-def plain(entries: Iterable[Entry | Leave]) -> list[Plain | Leave]:
-    """All entries with their content."""
-    return [
-        item
-        if isinstance(item, Leave)
-        else Plain(item.path, item.name, item.node, None if item.payload is None else b"".join(item.payload.pieces()))
-        for item in entries
-    ]
-
-
-def with_payloads(entries: Iterable[Plain | Leave]) -> Iterator[Entry | Leave]:
-    """The reverse of `plain`, as a scan would give it."""
-    for item in entries:
-        if isinstance(item, Leave):
-            yield item
+def features_of(options: str) -> int:
+    """Feature flags of an archive made with these command-line options, separated by spaces."""
+    with_, without, extra = [], [], _DEFAULT
+    for option in options.split():
+        name, _, value = option.partition("=")
+        if name == "--with":
+            with_.append(parse_feature(value))
+        elif name == "--without":
+            without.append(parse_feature(value))
         else:
-            content = None if item.content is None else MemoryPayload(item.content)
-            yield Entry(item.path, item.name, item.node, content)
+            extra ^= int(_TOGGLES[option])
+    return effective_flags(with_, without, WITH_MASK, extra)
 
 
-def encode_plain(entries: Iterable[Plain | Leave], features: int) -> bytes:
-    """The archive of such entries."""
-    sink = Collector()
-    size = encode(with_payloads(entries), sink, features)
-    assert size == len(sink.data)
-    return bytes(sink.data)
+def scanned_archive(tree: str | os.PathLike[str], options: str = "") -> bytes:
+    """The archive of the directory `tree` as a scan and the encoder make it.
+
+    Raises:
+        OSError, SourceChanged: from the scan.
+    """
+    features = features_of(options)
+    collected = _Collected()
+    encode(scan(os.fsencode(tree), features), collected, features)
+    return bytes(collected.data)
 
 
-def decode_plain(data: bytes, steps: Iterable[int] = (1 << 30,)) -> list[Plain | Leave]:
-    """The entries of an archive."""
-    return plain(decode(PieceSource(data, steps)))
+def casync_archive(tree: str | os.PathLike[str], options: str = "") -> bytes | None:
+    """The archive of the directory `tree` as the installed casync makes it, None where it refuses."""
+    with tempfile.TemporaryDirectory() as directory:
+        archive = os.path.join(directory, "tree.catar")
+        command = ["casync", "make", *options.split(), archive, os.fspath(tree)]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
+        if done.returncode != 0:
+            return None
+        with open(archive, "rb") as file:
+            return file.read()

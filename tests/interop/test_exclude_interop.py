@@ -34,8 +34,8 @@ RULES: list[dict[str, bytes]] = [
             b"?\n", b"??\n", b"*\n", b".*\n", b"[.]h\n", b"?h\n", b"*h\n", b"x[y\n", b"x\\[y\n", b"a\\\\b\n", b"a\\\n",
             b"[[:upper:]]\n", b"[!a-z]\n", b"[^a-z]*\n", b"[]a]\n",
             b"/a\n", b"a/\n", b"d/\n", b"/d/\n", b"//d//a\n", b"d/e/a", b"d/*/a\n", b"**/a\n", b"d/**\n", b"d/a/\n",
-            b"*/a\n", b"*/*/a\n", b"/ a\n", b"\\d/a\n", b"d/*\n!d/e\n", b"d\n!d/a\n", b"a\n!d/a\n", b"a\n!/a\n", b"*/\n",
-            b"*/e/\n", b".caexclude\na\n", b"*a\n" * 200,
+            b"*/a\n", b"*/*/a\n", b"/ a\n", b"\\d/a\n", b"d/*\n!d/e\n", b"d\n!d/a\n", b"a\n!d/a\n", b"a\n!/a\n",
+            b"*/\n", b"*/e/\n", b".caexclude\na\n", b"*a\n" * 200,
         )
     ),
     {"": b"a\n", "d": b"!a\n"},

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from casync_py.archive.encoder import encode
-from casync_py.archive.scan import scan
+from casync_py.archive.acl import acl_to_xattrs
+from casync_py.archive.nodes import Acl, AclEntry
 from casync_py.errors import CasyncError
-from casync_py.format.flags import WITH_MASK, Feature, effective_flags, parse_feature
+from casync_py.testing.archives import casync_archive, scanned_archive
 from casync_py.testing.trees import build_reference_tree, make_removable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from casync_py.archive.nodes import Payload
 
 pytestmark = [pytest.mark.root, pytest.mark.peer("casync")]
 
@@ -56,66 +53,17 @@ SETS = [
 ]
 
 
-class Collected:
-    """A sink that keeps the archive."""
-
-    def __init__(self) -> None:
-        self.data = bytearray()
-
-    def write(self, data: bytes) -> None:
-        self.data += data
-
-    def copy(self, payload: Payload) -> None:
-        for piece in payload.pieces():
-            self.data += piece
-
-
-def features_of(options: str) -> int:
-    with_, without = [], []
-    extra = int(Feature.EXCLUDE_FILE | Feature.EXCLUDE_NODUMP | Feature.SHA512_256)
-    for option in options.split():
-        name, _, value = option.partition("=")
-        if name == "--with":
-            with_.append(parse_feature(value))
-        elif name == "--without":
-            without.append(parse_feature(value))
-        else:
-            extra ^= {
-                "--exclude-nodump=no": int(Feature.EXCLUDE_NODUMP),
-                "--exclude-submounts=yes": int(Feature.EXCLUDE_SUBMOUNTS),
-                "--exclude-file=no": int(Feature.EXCLUDE_FILE),
-                "--digest=sha256": int(Feature.SHA512_256),
-            }[option]
-    return effective_flags(with_, without, WITH_MASK, extra)
-
-
-def ours(tree: Path, options: str = "") -> bytes:
-    features = features_of(options)
-    collected = Collected()
-    encode(scan(os.fsencode(tree), features), collected, features)
-    return bytes(collected.data)
-
-
-def theirs(tree: Path, options: str = "") -> bytes | None:
-    """casync's archive, None where it fails."""
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as directory:
-        archive = Path(directory) / "tree.catar"
-        command: list[str | Path] = ["casync", "make", *options.split(), archive, tree]
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
-        return archive.read_bytes() if done.returncode == 0 else None
-
-
 def outcome(tree: Path, options: str = "") -> bytes | None:
     try:
-        return ours(tree, options)
+        return scanned_archive(tree, options)
     except (OSError, CasyncError):
         return None
 
 
 def same(tree: Path, options: str = "") -> None:
-    expected = theirs(tree, options)
+    expected = casync_archive(tree, options)
     assert expected is not None
-    made = ours(tree, options)
+    made = scanned_archive(tree, options)
     if made != expected:  # pytest's own comparison of megabytes takes minutes
         at = next((i for i, (a, b) in enumerate(zip(made, expected, strict=False)) if a != b), -1)
         pytest.fail(f"{len(made)} bytes, casync makes {len(expected)}; first difference at {at}")
@@ -140,7 +88,31 @@ def test_ids_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     build_reference_tree(tree, wide_ids=True)
     same(tree)
-    assert theirs(tree, "--with=unix") is None
+    assert casync_archive(tree, "--with=unix") is None
     with pytest.raises(OSError, match="too large for 16bit-uids") as caught:
-        ours(tree, "--with=unix")
+        scanned_archive(tree, "--with=unix")
     assert caught.value.filename.startswith(f"{tree}/modes/")
+
+
+@pytest.mark.parametrize("options", ["", "--with=user-names", "--with=acl", "--with=permissions"])
+@pytest.mark.parametrize("number", [65535, 65536, 2**32 - 2])
+def test_odd_owners(tmp_path: Path, number: int, options: str) -> None:
+    path = tmp_path / "file"
+    path.touch()
+    os.chown(path, 0, number)
+    assert outcome(tmp_path, options) == casync_archive(tmp_path, options)
+    os.chown(path, 0, 0)
+    os.setxattr(
+        path, "system.posix_acl_access", acl_to_xattrs(Acl((AclEntry(number, b"", 6),), (), 4), 0o640)[0] or b""
+    )
+    assert outcome(tmp_path, options) == casync_archive(tmp_path, options)
+
+
+@pytest.mark.parametrize("options", ["", "--with=usec-time", "--with=sec-time", "--with=2sec-time"])
+def test_times_beyond_the_archives_range(options: str) -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as directory:  # tmpfs takes any time, ext4 up to 2446
+        for number, moment in enumerate((-1, -(10**9), -(10**18), 2**64 - 1, 2**64, 2 * 10**19, 5 * 10**9)):
+            path = Path(directory) / str(number)
+            path.touch()
+            os.utime(path, ns=(moment, moment))
+        same(Path(directory), options)
