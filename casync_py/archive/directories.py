@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from casync_py.archive.apply import has_default_acl, signed_time, volume_of
 from casync_py.archive.delete import remove_others
-from casync_py.archive.inode_flags import create_subvolume, is_subvolume, set_subvolume_read_only
+from casync_py.archive.inode_flags import create_subvolume, is_subvolume, read_chattr, set_subvolume_read_only
 from casync_py.archive.install import Directory, set_mode, set_owner
 from casync_py.archive.safe_dirs import LOCKS, allow_owner, open_directory, unlock_fd
 from casync_py.format.flags import CHATTR, Feature
@@ -98,9 +98,12 @@ class DirectoryPlacer:
         directory = Directory(fd, status, volume, node, fresh)
         directory.default_acl = default_acl
         if not fresh:
-            allow_owner(fd, status.st_mode)
             if self._installer.undo_immutable:
                 unlock_fd(fd)
+            elif read_chattr(fd) & LOCKS:
+                # Else a temporary file in an append-only directory could be neither renamed nor removed.
+                raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+            allow_owner(fd, status.st_mode)
             directory.default_acl = has_default_acl(fd)
             directory.known = set() if self._installer.delete and node is not None else None
         if node is not None:

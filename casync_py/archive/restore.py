@@ -223,7 +223,7 @@ class _Run:
         """Finish the last directory."""
         levels = self._chain.levels
         depth = len(levels) - (1 if self._inside else 0)
-        if depth < 1 or path != self._prefix[:-1]:
+        if depth < 1 or path != self._prefix[:-1] or self._ended:
             raise FormatError(f"The end of directory {_readable(path) or '.'} is out of place")
         directory = levels[-1]
         try:
