@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from casync_py.cli.values import parse_boolean, parse_chunk_size, parse_feature, parse_jobs, parse_nonzero_size
+from casync_py.cli.values import (
+    parse_boolean,
+    parse_chunk_size,
+    parse_feature,
+    parse_jobs,
+    parse_nonzero_size,
+    parse_place,
+)
 from casync_py.compression import parse_compression
 from casync_py.digest import digest_by_name
 from casync_py.errors import UsageError
@@ -41,10 +48,12 @@ def settings_of(values: Mapping[str, Any], environ: Mapping[str, str]) -> Settin
         "store_options": StoreOptions(**_store_fields(values, environ)),
         "resources": Resources(**_given(values, {"jobs": parse_jobs, "memory": parse_nonzero_size})),
     }
-    fields |= _given(values, {"what": str, "store": str, "digest": digest_by_name, "chunk_size": parse_chunk_size})
+    fields |= _given(
+        values, {"what": str, "store": parse_place, "digest": digest_by_name, "chunk_size": parse_chunk_size}
+    )
     fields |= _given(values, dict.fromkeys(_BOOLEAN_FIELDS, parse_boolean))
     for key, field, parse in (
-        ("extra_store", "extra_stores", str),
+        ("extra_store", "extra_stores", parse_place),
         ("with_", "with_", parse_feature),
         ("without", "without", parse_feature),
     ):

@@ -88,13 +88,13 @@ def parse_nonzero_size(text: str) -> int:
 
 
 def parse_place(text: str) -> str:
-    """A path or URL.
+    """A store's path or URL. Like casync, only a verb that runs minds an empty one.
 
     Raises:
         UsageError: empty.
     """
     if not text:
-        raise UsageError("Cannot be empty")
+        raise UsageError("The name of a store cannot be empty")
     return text
 
 
@@ -142,8 +142,6 @@ def _compression(text: str) -> object:
 
 _PARSERS: dict[str, Callable[[str], object]] = {
     "log-level": parse_log_level,
-    "store": parse_place,
-    "extra-store": parse_place,
     "chunk-size": parse_chunk_size,
     "rate-limit-bps": parse_nonzero_size,
     "with": parse_feature,
