@@ -23,7 +23,7 @@ from casync_py.format.flags import (
 )
 from casync_py.format.index import Row
 from casync_py.ids import ChunkId
-from casync_py.testing.archives import Plain
+from casync_py.testing.memory_archives import Plain
 
 if TYPE_CHECKING:
     from hypothesis.strategies import DrawFn, SearchStrategy
