@@ -1,4 +1,4 @@
-/* The C module: Python's side of the kernels. Each function has a twin in _python.py with the same results. */
+/* The C module: Python's side of the kernels. What _python.py has too gives the same results there. */
 
 #define PY_SSIZE_T_CLEAN
 #define _GNU_SOURCE /* syncfs */

@@ -35,7 +35,8 @@ static void sip_rounds(uint64_t v[4], int count)
 uint64_t sip_hash(const uint8_t *key, const uint8_t *data, size_t size)
 {
     uint64_t k0 = load_le64(key, 8), k1 = load_le64(key + 8, 8), word;
-    uint64_t v[4] = {k0 ^ 0x736f6d6570736575, k1 ^ 0x646f72616e646f6d, k0 ^ 0x6c7967656e657261, k1 ^ 0x7465646279746573};
+    uint64_t v[4] = {k0 ^ 0x736f6d6570736575, k1 ^ 0x646f72616e646f6d,
+                     k0 ^ 0x6c7967656e657261, k1 ^ 0x7465646279746573};
     size_t whole = size - size % 8;
 
     for (size_t i = 0; i < whole; i += 8) {

@@ -51,6 +51,11 @@ def test_discriminator_stays_within_the_bounds() -> None:
     assert ChunkParams.derive(1, 6 * MIB, 7 * MIB).discriminator == 7 * MIB
 
 
+def test_discriminator_where_the_quotient_grows_steeply() -> None:
+    """Near the pole of the quotient the last digits of its two constants show."""
+    assert ChunkParams.derive(1, 8 * MIB, 128 * MIB).discriminator == 62724856
+
+
 @pytest.mark.parametrize(
     ("given", "filled"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import random
 import sys
@@ -174,6 +175,22 @@ def test_refusals(candidates: Candidates) -> None:
     for discriminator in (0, -1, 1 << 32):
         with pytest.raises(ValueError, match="discriminator"):
             candidates(bytes(100), discriminator)
+
+
+def untouched_memory(size: int) -> mmap.mmap:
+    return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+
+
+def test_more_than_two_gibibytes(candidates: Candidates) -> None:
+    with untouched_memory((1 << 31) + 1) as data, pytest.raises(ValueError, match="larger than 2 GiB"):
+        candidates(memoryview(data), 49535)
+
+
+@pytest.mark.native
+def test_two_gibibytes() -> None:
+    with untouched_memory(1 << 31) as data:
+        data[-48:] = bytes(range(48))
+        assert _native.candidates(data, 0x6B67DEC7).tolist() == [1 << 31]
 
 
 @pytest.mark.native
