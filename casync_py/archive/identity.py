@@ -65,9 +65,9 @@ class StoredOwners:
         if not self._numeric and not self._names:
             return 0, name
         if id_ in _INVALID:
-            raise OSError(errno.EINVAL, f"Id {id_} of its owner cannot be archived")
+            raise OSError(errno.EINVAL, f"User or group id {id_} cannot be archived")
         if id_ > self._largest:
-            raise OSError(errno.EPROTONOSUPPORT, f"Id {id_} of its owner is too large for 16bit-uids")
+            raise OSError(errno.EPROTONOSUPPORT, f"User or group id {id_} is too large for 16bit-uids")
         if self._names and id_:  # root is root by its number alone
             name = name_of(id_) or (b"" if self._numeric else b"%d" % id_)
         return (id_ if self._numeric else 0), name

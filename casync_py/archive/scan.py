@@ -219,9 +219,10 @@ class _Scan:
         return Entry(path, name, node)
 
     def _list(self, directory: _Directory) -> None:
+        encoding, errors = _ENCODING
         with os.scandir(directory.fd) as found:
             directory.kinds = kinds = {
-                entry.name.encode(*_ENCODING): _REGULAR
+                entry.name.encode(encoding, errors): _REGULAR
                 if entry.is_file(follow_symlinks=False)
                 else _DIRECTORY
                 if entry.is_dir(follow_symlinks=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -116,3 +117,16 @@ def test_times_beyond_the_archives_range(options: str) -> None:
             path.touch()
             os.utime(path, ns=(moment, moment))
         same(Path(directory), options)
+
+
+def test_nodump_does_not_hide_the_top(tmp_path: Path) -> None:
+    for path in (tmp_path / "file", tmp_path / "directory/below"):
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+        for marked in (path, path.parent):
+            if subprocess.run(["chattr", "+d", marked], capture_output=True).returncode != 0:
+                pytest.skip("The file system has no nodump flag")
+    for options in ("", "--exclude-nodump=no"):
+        same(tmp_path, options)
+    assert scanned_archive(tmp_path).count(b"directory") == 0
+    assert scanned_archive(tmp_path, "--exclude-nodump=no").count(b"directory") == 1

@@ -72,5 +72,5 @@ def test_numbers_that_mean_nobody_are_refused(features: int, number: int) -> Non
 def test_16_bits() -> None:
     owners = StoredOwners(NARROW, Identities())
     assert owners.owner(65534, 1) == (65534, 1, b"", b"")
-    with pytest.raises(OSError, match="65536 of its owner is too large for 16bit-uids"):
+    with pytest.raises(OSError, match="65536 is too large for 16bit-uids"):
         owners.user(65536)
