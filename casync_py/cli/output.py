@@ -6,8 +6,6 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from casync_py.files import write_all
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -55,6 +53,8 @@ class Output:
 
     def flush(self) -> None:
         """Hand everything over. Raises what `writing_stdout` raises."""
+        from casync_py.files import write_all
+
         lines, self._lines = self._lines, bytearray()
         with writing_stdout():
             write_all(STDOUT, lines)
