@@ -80,8 +80,8 @@ class MetadataWriter:
         """The permissions that a new file or other node that is no directory gets; -1: those of its creation stay."""
         if self._exact_modes:
             return mode & 0o7777
-        if self._read_only:
-            return (0o666 if mode & 0o222 else 0o444) & ~self.umask | (0o600 if mode & 0o222 else 0o400)
+        if self._read_only and not mode & 0o222:
+            return mode & 0o444 & ~self.umask | 0o400
         return -1
 
     def directory_mode(self, mode: int, found: int, fresh: bool) -> int:
