@@ -18,11 +18,11 @@ def run(session: Session) -> None:
     from casync_py import api
 
     source, output, subpath = session.arguments
-    if session.json and output == "-":
+    if session.json and output in {None, "-"}:  # None: a blob would go to standard output
         raise UsageError("--json needs standard output for itself; name an OUTPUT")
     begin = time.monotonic()
     result = api.extract(source, output, subpath, session.settings, session.monitor)
-    if session.json and result.output != "-":
+    if session.json:
         session.output.write(result_line(session.verb, result))
     session.summarize(summary(result, time.monotonic() - begin))
 

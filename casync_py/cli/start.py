@@ -31,23 +31,24 @@ def run(argv: Sequence[str]) -> int:
 
         return app.complete(argv)
     console = Console(os.environ)
-    try:
-        with interruptible():
+    with interruptible() as interruption:
+        try:
             request = read_command_line(argv, console)
             if request is not None:
                 _run_verb(request, console)
-    except BrokenPipeError:
-        pass  # whoever reads our output has what he wanted
-    except Interrupted:
-        console.error("Interrupted")
-    except UsageError as error:
-        console.error(describe(error))
-    except Exception as error:  # noqa: BLE001 - the last resort: one line, and a traceback with -v
-        if console.verbose:
-            console.traceback(error)
-        console.error(describe(error))
-    else:
-        return 0
+        except BrokenPipeError:
+            pass  # whoever reads our output has what he wanted
+        except Interrupted:
+            console.error("Interrupted")
+        except UsageError as error:
+            console.error(describe(error))
+        except Exception as error:  # noqa: BLE001 - the last resort: one line, and a traceback with -v
+            if console.verbose:
+                console.traceback(error)
+            # The exception of a signal may come between any two steps, and make whatever cleans up stumble.
+            console.error("Interrupted" if interruption.happened else describe(error))
+        else:
+            return 0
     _drop_broken_stdout()
     return 1
 

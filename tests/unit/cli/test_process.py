@@ -59,6 +59,22 @@ def test_signals_end_a_run(blocked: subprocess.Popen[bytes], number: int) -> Non
     assert (blocked.returncode, err) == (1, b"casync-py: Interrupted\n")
 
 
+def test_nothing_is_left_of_an_interrupted_make(tree: Path, tmp_path: Path) -> None:
+    """The names of 2,000 files fill the pipe of standard error, so that the signal comes in the middle."""
+    command = [*COMMAND, "make", "-v", "--chunk-size=1K", str(tmp_path / "t.caidx"), "d"]
+    with subprocess.Popen(command, cwd=tree, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        select.select([process.stderr], [], [], 30)
+        process.terminate()
+        out, err = process.communicate(timeout=30)
+    assert (process.returncode, out) == (1, b"")
+    assert err.endswith(b"casync-py: Interrupted\n")
+    assert set(os.listdir(tmp_path)) <= {"default.castr"}
+    for _, folders, names in os.walk(tmp_path / "default.castr"):
+        assert all(re.fullmatch("[0-9a-f]{4}", name) for name in folders)
+        assert all(re.fullmatch(r"[0-9a-f]{64}\.cacnk", name) for name in names)
+
+
 def test_a_signal_that_is_ignored_stays_ignored(tree: Path) -> None:
     """As under nohup."""
 
