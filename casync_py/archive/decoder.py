@@ -169,19 +169,15 @@ class _Decoder:
             ):
                 break
             size -= c.HEADER_SIZE
-            names = children.names
-            names.append(name)
-            if len(names) >= children.FOLD:
-                children.fold()
-            base = reader.offset - position
-            children.offsets.append(base + position)
+            offset = reader.offset
+            children.add(name, offset)
             self._last = last = name
             reader.position = content + c.HEADER_SIZE
             reader.left = size
             payload = StreamPayload(stream, size)
             owners = (user, group) if owned else _NO_OWNERS
             node = _node((mode, inode_flags, uid, gid, mtime, *owners, (), None, None, None, 0, b"", (0, 0), size))
-            yield _entry((prefix + name, name, node, payload, base + start))
+            yield _entry((prefix + name, name, node, payload, offset + length))
             payload.close()
             if reader.left:
                 stream.skip_body()
@@ -205,15 +201,14 @@ class _Decoder:
 
     def _accept_child(self, record_type: int) -> bytes:
         """Read the FILENAME that has to stand here, and remember the child."""
-        stream, children = self._stream, self._children
+        stream = self._stream
         if record_type != c.FILENAME:
             raise stream.error(f"{r.RECORDS[record_type].name} where FILENAME or GOODBYE must stand")
         name = r.Filename.decode(stream.body(), stream.start).name
         if name <= self._last:
             raise stream.error(f"Names do not ascend: {name!r} after {self._last!r}")
         self._last = name
-        children.offsets.append(stream.start)
-        children.names.append(name)
+        self._children.add(name, stream.start)
         return name
 
     def _enter(self, name: bytes, start: int) -> None:
@@ -236,8 +231,8 @@ class _Decoder:
     def _check_goodbye(self) -> None:
         """Compare the table with what was seen; its size first, so that no longer one is read."""
         stream, children = self._stream, self._children
-        if stream.reader.left + c.HEADER_SIZE != goodbye_size(len(children.offsets)):
-            raise stream.error(f"GOODBYE that is not for {len(children.offsets)} children")
+        if stream.reader.left + c.HEADER_SIZE != goodbye_size(len(children)):
+            raise stream.error(f"GOODBYE that is not for {len(children)} children")
         body = stream.body()
         if children.goodbye(stream.start)[c.HEADER_SIZE :] != body:
             Goodbye(body, stream.start)

@@ -60,11 +60,7 @@ def encode(entries: Iterable[Entry | Leave], sink: Sink, features: int) -> int:
         mode, flags, uid, gid, mtime, user, group, xattrs, acl, selinux, fcaps, projid, _, _, _ = node
         kind = mode & _TYPE_MASK
         if name:
-            names = children.names
-            names.append(name)
-            children.offsets.append(offset)
-            if len(names) >= Children.FOLD:
-                children.fold()
+            children.add(name, offset)
         if kind == S_IFREG:
             assert payload is not None
             size = payload.size

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _HEADER = Struct("<QQ")
 _TRIPLE = Struct("<QQQ")  # of an item: offset, size, hash; of the tail: entry offset, size, marker
-_FOLD = 1024  # names kept before they become 8 bytes each
+_FOLD = 1024  # names that are kept before they become 8 bytes each
 
 
 def name_hashes(names: list[bytes]) -> list[int]:
@@ -76,28 +76,36 @@ class Children:
 
     Attributes:
         entry_offset: where the directory's ENTRY record stands.
-        names: newest names; whoever appends to it calls `fold()` once it holds `FOLD` or more.
-        offsets: of all children's FILENAME records.
     """
 
-    FOLD = _FOLD
-    __slots__ = ("_hashes", "entry_offset", "names", "offsets")
+    __slots__ = ("_hashes", "_names", "_offsets", "entry_offset")
 
     def __init__(self, entry_offset: int) -> None:
         self.entry_offset = entry_offset
-        self.names: list[bytes] = []
-        self.offsets = array("Q")
+        self._names: list[bytes] = []
+        self._offsets = array("Q")
         self._hashes = array("Q")
 
-    def fold(self) -> None:
-        """Replace the names by their hashes."""
-        self._hashes.extend(name_hashes(self.names))
-        self.names.clear()
+    def __len__(self) -> int:
+        return len(self._offsets)
+
+    def add(self, name: bytes, offset: int) -> None:
+        """The next child is `name`; its FILENAME record stands at `offset`."""
+        self._offsets.append(offset)
+        names = self._names
+        names.append(name)
+        if len(names) == _FOLD:
+            self._fold()
 
     def goodbye(self, offset: int) -> bytes:
         """The record that ends the directory at `offset`."""
-        self.fold()
-        return encode_goodbye(self._hashes, self.offsets, self.entry_offset, offset)
+        self._fold()
+        return encode_goodbye(self._hashes, self._offsets, self.entry_offset, offset)
+
+    def _fold(self) -> None:
+        """Replace the names by their hashes."""
+        self._hashes.extend(name_hashes(self._names))
+        self._names.clear()
 
 
 class Goodbye:

@@ -14,7 +14,9 @@ from casync_py.archive.encoder import encode_node
 from casync_py.archive.nodes import Entry, Leave, Node
 from casync_py.errors import FormatError
 from casync_py.format import constants as c
+from casync_py.format import goodbye
 from casync_py.format import records as r
+from casync_py.format.flags import Feature
 from casync_py.format.goodbye import encode_goodbye, name_hashes
 from casync_py.testing.memory_archives import PieceSource, Plain, decode_plain, encode_plain, plain
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 BEST = 0xB0000001FFEFFE26
 TOP = Node(S_IFDIR | 0o755)
+PLAIN = Node(S_IFREG | 0o644, 0, 1000, 100, 5)
 OWNED = Node(S_IFREG | 0o644, 0, 1000, 100, 5, b"bob", b"users")
 
 
@@ -37,6 +40,10 @@ def tree(*children: Plain) -> list[Plain | Leave]:
 DATA = bytes(range(256)) * 40  # 10240 bytes
 THREE = tree(file(b"a", DATA), file(b"b", b"bb"), file(b"c"))
 ARCHIVE = encode_plain(THREE, BEST)
+
+
+# So long that the heads of the files before it lie in one buffer with what the decoder looks at in one go.
+TAIL = file(b"\xff" * 9, DATA)
 
 
 def files(entries: Iterable[Entry | Leave]) -> Iterator[Entry]:
@@ -189,17 +196,56 @@ def test_the_top_is_a_directory() -> None:
 @pytest.mark.parametrize("steps", [[1], [1 << 20]])
 @pytest.mark.parametrize("names", [(b"b", b"a"), (b"a", b"a"), (b"b", b"c", b"bb"), (b"\xff", b"\x7f"), (b"ab", b"a")])
 def test_names_ascend(names: tuple[bytes, ...], steps: list[int]) -> None:
-    data = encode_plain(tree(*map(file, names)), BEST)
+    data = encode_plain(tree(*map(file, names), TAIL), BEST)
     with pytest.raises(FormatError, match="Names do not ascend"):
         decode_plain(data, steps)
 
 
 @pytest.mark.parametrize("steps", [[1], [1 << 20]])
+@pytest.mark.parametrize("node", [OWNED, PLAIN, OWNED._replace(xattrs=((b"user.x", b""),))])
 @pytest.mark.parametrize("name", [b".", b"..", b"a/b", b"/", b"a\0b", b"x" * 256])
-def test_names_that_would_lead_elsewhere(name: bytes, steps: list[int]) -> None:
-    children = [file(b"!"), file(b"#"), Plain(name, name, OWNED._replace(xattrs=((b"user.x", b""),)), b"")]
+def test_names_that_would_lead_elsewhere(name: bytes, node: Node, steps: list[int]) -> None:
+    data = encode_plain(tree(file(b"!", node=node), file(b"#", node=node), file(b"$" * 99, node=node), TAIL), BEST)
+    data = data.replace(r.Filename(b"$" * 99).encode(), r.Filename(name).encode())
     with pytest.raises(FormatError, match="FILENAME"):
-        decode_plain(encode_plain(tree(*children), BEST), steps)
+        decode_plain(data, steps)
+
+
+@pytest.mark.parametrize("steps", [[1], [1 << 20]])
+def test_times_of_plain_files(steps: list[int]) -> None:
+    features = BEST & ~int(Feature.NSEC_TIME) | int(Feature.SEC_TIME)
+    times = (0, 5 * 10**9, 7 * 10**9)
+    children = [file(b"%d" % time, node=OWNED._replace(mtime_ns=time)) for time in times]
+    data = encode_plain(tree(*children, TAIL._replace(node=TAIL.node._replace(mtime_ns=0))), features)
+    assert len(decode_plain(data, steps)) == 6
+    for wrong in (7 * 10**9 + 1, c.U64_MAX):
+        with pytest.raises(FormatError, match="ENTRY with time"):
+            decode_plain(data.replace(pack("<Q", 7 * 10**9), pack("<Q", wrong)), steps)
+
+
+@pytest.mark.parametrize("node", [OWNED, PLAIN, OWNED._replace(user=b"b" * 255, group=b"g" * 255)])
+def test_files_cut_anywhere(node: Node) -> None:
+    """What is looked at in one go is looked at only where all of it is there."""
+    whole = tree(*(file(letter * 255, b"content", node) for letter in (b"a", b"b", b"c")))
+    data = encode_plain(whole, BEST)
+    for cut in range(1, len(data)):
+        assert decode_plain(data, [cut, len(data)]) == whole
+
+
+def test_of_a_wide_directory_only_the_newest_names_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed: list[int] = []
+
+    def counting(names: list[bytes]) -> list[int]:
+        hashed.append(len(names))
+        return name_hashes(names)
+
+    monkeypatch.setattr(goodbye, "name_hashes", counting)
+    data = encode_plain(tree(*(file(b"%05d" % number) for number in range(5000))), BEST)
+    assert sum(hashed) == 5000
+    decode_plain(data, [1 << 20])
+    decode_plain(data, [10])
+    assert sum(hashed) == 15000
+    assert max(hashed) <= 1024
 
 
 def test_feature_flags_are_the_same_in_each_entry() -> None:

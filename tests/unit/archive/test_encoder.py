@@ -14,7 +14,7 @@ from casync_py.archive.encoder import encode, encode_node
 from casync_py.archive.nodes import Acl, AclEntry, Entry, Leave, Node
 from casync_py.format import constants as c
 from casync_py.format import records as r
-from casync_py.format.goodbye import Children, Goodbye, encode_goodbye, name_hashes
+from casync_py.format.goodbye import Goodbye, encode_goodbye, name_hashes
 from casync_py.testing.memory_archives import Collector, MemoryPayload, Plain, decode_plain, encode_plain
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def test_content_goes_to_the_sink_as_it_is_and_the_length_counts_it() -> None:
 
 
 def test_directories_wider_than_what_is_kept_as_names() -> None:
-    names = sorted(b"%d" % number for number in range(2 * Children.FOLD + 10))
+    names = sorted(b"%d" % number for number in range(2100))
     tree: list[Plain | Leave] = [
         Plain(b"", b"", TOP, None),
         *(Plain(name, name, FILE._replace(size=len(name)), name) for name in names),

@@ -44,13 +44,11 @@ def table(names: list[bytes]) -> tuple[Goodbye, dict[bytes, tuple[int, int]]]:
     expected = {}
     offset = 1064
     for number, name in enumerate(names):
-        children.names.append(name)
-        children.offsets.append(offset)
-        if len(children.names) >= Children.FOLD:
-            children.fold()
+        children.add(name, offset)
         expected[name] = (offset, 100 + number)
         offset += 100 + number
     data = children.goodbye(offset)
+    assert len(children) == len(names)
     assert len(data) == goodbye_size(len(names))
     return Goodbye(data[16:], offset), expected
 
