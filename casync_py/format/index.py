@@ -188,7 +188,7 @@ class Index:
             window = self._load(low)
         position = window.first + bisect_right(window.ends, offset) - 1
         if not window.first <= position < window.first + len(window.ids):
-            raise self._error("Offsets do not ascend", self._position(window.first))
+            raise self._error("Index changed while it was read", self._position(window.first))
         return position
 
     def _measure(self) -> int:

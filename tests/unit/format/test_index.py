@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+from contextlib import suppress
 from pathlib import Path
 from struct import pack, unpack_from
 from typing import TYPE_CHECKING
@@ -185,6 +186,36 @@ def test_a_bad_row_is_found_by_each_way_to_it(opened: Callable[[bytes], Index]) 
     for way in ways:
         with opened(bytes(data)) as index, pytest.raises(FormatError):
             way(index)
+
+
+def test_find_with_a_damaged_row_on_the_way(opened: Callable[[bytes], Index], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bisection sees single rows; what it finds is right or refused."""
+    monkeypatch.setattr(index_module, "WINDOW_ROWS", 2)
+    rows = rows_of([10] * 16)
+    data = written(rows, 0, (1, 5, 10))
+    for damaged in range(15):
+        for end in (0, c.U64_MAX):
+            at = 64 + 40 * damaged
+            for row in rows:
+                with opened(data[:at] + pack("<Q", end) + data[at + 8 :]) as index, suppress(FormatError):
+                    assert index.find(row.start) == row.start // 10
+
+
+def test_find_in_a_file_that_is_rewritten_meanwhile(
+    opened: Callable[[bytes], Index], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """After the bisection, before the rows are read."""
+    index = opened(written(rows_of([10] * 16), 0, (1, 5, 10)))
+    real = os.pread
+
+    def rewriting(fd: int, size: int, offset: int) -> bytes:
+        if size > 40:
+            (tmp_path / "some.caibx").write_bytes(written(rows_of([1] * 16), 0, (1, 5, 10)))
+        return real(fd, size, offset)
+
+    monkeypatch.setattr(os, "pread", rewriting)
+    with index, pytest.raises(FormatError, match="changed"):
+        index.find(95)
 
 
 def test_largest_sizes_are_accepted(opened: Callable[[bytes], Index]) -> None:
