@@ -55,6 +55,18 @@ def test_blocks_are_those_of_the_file_not_of_the_piece(tmp_path: Path, offset: i
         os.close(fd)
 
 
+@pytest.mark.parametrize(
+    ("size", "offset", "expected"),
+    [(BLOCK, 1, 0), (2 * BLOCK - 2, 1, 0), (2 * BLOCK - 1, 1, BLOCK), (BLOCK, BLOCK, BLOCK)],
+)
+def test_only_whole_blocks_of_the_file_are_left_out(tmp_path: Path, size: int, offset: int, expected: int) -> None:
+    fd = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
+    try:
+        assert write_sparse(fd, bytes(size), offset) == expected
+    finally:
+        os.close(fd)
+
+
 def test_a_hole_takes_no_room(tmp_path: Path) -> None:
     fd = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
     try:

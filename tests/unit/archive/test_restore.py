@@ -20,6 +20,8 @@ from casync_py.testing.entries import Made, directory, entries, file, special, s
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from casync_py.archive.nodes import Entry, Leave
+
 T = 1_234_567_890_123_456_789
 ALL = normalize(WITH_MASK)
 # What anyone may restore anywhere: content, permissions, times, symlinks, fifos, sockets.
@@ -186,16 +188,16 @@ def test_inside_leaves_the_rest_alone(tmp_path: Path) -> None:
     target.mkdir(0o750)
     (target / "other").touch()
     os.utime(target, ns=(5, 5))
-    before = target.stat()
+    target.chmod(0o550)
     restore(entries(TREE.children[b"a"], b"deep/down/a"), target, PLAIN, inside=True)
     assert shown(target) == {
-        ".": "drwxr-x---",
+        ".": "dr-xr-x---",
         "a": "drwxr-xr-x",
         "a/empty": "drwx------",
         "a/f": "-rw-r----- b'content'",
         "other": "-rw-r--r-- b''",
     }
-    assert target.stat().st_mode == before.st_mode
+    assert stat.S_IMODE(target.stat().st_mode) == 0o550
     stats = restore(entries(file(b"1"), b"deep/x"), target, PLAIN, inside=True)
     assert stats == RestoreStats(files=1, bytes=1)
     assert (target / "x").read_bytes() == b"1"
@@ -246,6 +248,22 @@ def test_permissions(tmp_path: Path, mask: int, umask: int, expected: str) -> No
     assert found == [int(text, 8) for text in expected.split()]
 
 
+def test_permissions_where_a_creation_does_not_give_what_was_expected(tmp_path: Path) -> None:
+    old = os.umask(0o022)
+
+    def stricter() -> Iterator[Entry | Leave]:
+        for item in entries(MODES):
+            yield item
+            os.umask(0o077)
+
+    try:
+        restore(stricter(), tmp_path / "t", PLAIN)
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE((tmp_path / "t" / "rw").stat().st_mode) == 0o666
+    assert stat.S_IMODE((tmp_path / "t" / "ro").stat().st_mode) == 0o444
+
+
 @pytest.mark.parametrize(
     ("before", "entry", "after"),
     [(0o755, 0o555, 0o555), (0o700, 0o555, 0o500), (0o555, 0o777, 0o777), (0o550, 0o777, 0o770), (0o711, 0o777, 0o711)],
@@ -292,7 +310,7 @@ def test_times_far_away(tmp_path: Path, stored: int, kept: int) -> None:
 
 
 def test_zeros_become_holes_unless_not_wanted(tmp_path: Path) -> None:
-    content = b"x" * BLOCK + bytes(64 * BLOCK) + b"end" + bytes(16 * BLOCK)
+    content = b"x" * BLOCK + bytes(64 * BLOCK) + b"y" * BLOCK + bytes(16 * BLOCK)
     for punch, most in ((True, 5 * BLOCK), (False, None)):
         restore(entries(directory({b"f": file(content)})), tmp_path, PLAIN, punch_holes=punch)
         status = (tmp_path / "f").stat()
@@ -316,6 +334,9 @@ def test_xattrs_are_those_of_the_archive(tmp_path: Path) -> None:
     )
     assert os.listxattr(tmp_path / "t") == ["user.d"]
     assert os.listxattr(tmp_path / "t" / "f") == []
+
+    restore(entries(directory({})), tmp_path / "t", PLAIN)
+    assert os.listxattr(tmp_path / "t") == []
 
 
 def deep(levels: int) -> Made:
