@@ -6,7 +6,7 @@ import os
 import random
 import shutil
 import subprocess
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -19,6 +19,9 @@ from casync_py.options import Settings, StoreOptions
 from casync_py.store.local import LocalStore
 from casync_py.testing.compare import tree_differences
 from casync_py.testing.trees import build_reference_tree
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytestmark = [pytest.mark.peer("casync"), pytest.mark.root]
 

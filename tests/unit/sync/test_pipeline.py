@@ -77,21 +77,23 @@ def test_rows_do_not_depend_on_blocks_or_threads(
     assert monitor.chunks_new == len(set(upload.store.iter_ids()))
 
 
+def run_pipeline(upload: MemoryUpload, data: bytes) -> None:
+    params = ChunkParams.derive(64, 256, 1024)
+    with ChunkPipeline(upload, params, SHA512_256, Resources(2, 1 << 20), Monitor()) as pipeline:
+        writer = BlockWriter(pipeline.feed, 4096)
+        writer.write(data)
+        writer.finish()
+        pipeline.finish()
+
+
 class FailingUpload(MemoryUpload):
     def put(self, chunk: Chunk) -> bool:
         raise OSError(28, "No space left on device", "store")
 
 
 def test_trouble_in_a_thread_reaches_the_feeder() -> None:
-    params = ChunkParams.derive(64, 256, 1024)
-    with (
-        pytest.raises(OSError, match="No space left"),
-        ChunkPipeline(FailingUpload(), params, SHA512_256, Resources(2, 1 << 20), Monitor()) as pipeline,
-    ):
-        writer = BlockWriter(pipeline.feed, 4096)
-        writer.write(random.Random(1).randbytes(100_000))
-        writer.finish()
-        pipeline.finish()
+    with pytest.raises(OSError, match="No space left"):
+        run_pipeline(FailingUpload(), random.Random(1).randbytes(100_000))
 
 
 def test_digest_of_the_whole_stream() -> None:
