@@ -37,6 +37,11 @@ class Console:
         self._lock = threading.Lock()
         self._drawn = False
 
+    @property
+    def shows_progress(self) -> bool:
+        """Whether a person reads along who wants to know what is going on."""
+        return self.on_terminal and self.level >= LEVEL_INFO
+
     def error(self, text: str) -> None:
         self._say(LEVEL_ERROR, f"{PROGRAM}: {text}")
 

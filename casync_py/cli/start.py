@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -49,7 +48,6 @@ def run(argv: Sequence[str]) -> int:
             console.error("Interrupted" if interruption.happened else describe(error))
         else:
             return 0
-    _drop_broken_stdout()
     return 1
 
 
@@ -62,7 +60,7 @@ def _run_verb(request: Request, console: Console) -> None:
     _raise_descriptor_limit()
     notify_ready(os.environ)
     with ExitStack() as cleanup:
-        if console.on_terminal and not (verb.streams and session.output.on_terminal):
+        if console.shows_progress and not (verb.streams and session.output.on_terminal):
             from casync_py.cli.progress import progress
 
             cleanup.enter_context(progress(console, session.monitor))
@@ -107,12 +105,3 @@ def _raise_descriptor_limit() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def _drop_broken_stdout() -> None:
-    """Spare the interpreter a second failure, and its own message about it, where standard output failed."""
-    try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except OSError:
-        sys.stdout = None  # as Python has it where there is none

@@ -74,6 +74,15 @@ def test_levels_filter_messages(capsys: pytest.CaptureFixture[str]) -> None:
         assert "".join(lines) == expected
 
 
+def test_progress_is_for_terminals_at_the_level_of_information() -> None:
+    console = Console({"TERM": "xterm"})
+    assert not console.shows_progress
+    console.on_terminal = True
+    assert console.shows_progress
+    console.level = 5
+    assert not console.shows_progress
+
+
 def test_verbose_from_the_environment() -> None:
     assert [Console({"CASYNC_VERBOSE": word}).verbose for word in ("1", "yes", "0", "nonsense", "")] == [
         *(True, True, False, False, False)

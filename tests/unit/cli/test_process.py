@@ -7,7 +7,6 @@ import os
 import pty
 import re
 import select
-import shutil
 import signal
 import socket
 import subprocess
@@ -105,16 +104,19 @@ def test_a_full_disk_is_an_error(tree: Path, words: list[str]) -> None:
     assert (done.returncode, done.stderr) == (1, b"casync-py: standard output: No space left on device\n")
 
 
-def test_closed_descriptors_are_not_taken_for_files(tree: Path, tmp_path: Path) -> None:
-    """Without care, the index or a chunk would get a standard descriptor, and messages into it."""
-    shutil.copytree(tree / "one", tmp_path / "one")
-    for closing, status in (("<&-", 0), (">&-", 1), ("2>&-", 0), ("<&- >&- 2>&-", 1)):
-        index = tmp_path / "closed.caidx"
-        words = [*COMMAND, "make", str(index), str(tmp_path / "one")]
-        done = subprocess.run(["bash", "-c", f'"$@" {closing}', "bash", *words], cwd=tmp_path, capture_output=True)
-        assert done.returncode == status
-        assert list(list_tree(str(index))) == [b"drwxr-xr-x .\n", b"-rw-r--r-- file\n"]
-        index.unlink()
+@pytest.mark.parametrize(("closing", "status"), [("<&-", 0), (">&-", 1), ("2>&-", 0), ("<&- >&- 2>&-", 1)])
+def test_closed_descriptors_are_not_taken_for_files(tree: Path, tmp_path: Path, closing: str, status: int) -> None:
+    """Without care, an index or a chunk would be opened as a standard descriptor, and get messages into it."""
+    index = tmp_path / "closed.caidx"
+    script = (
+        "import os, sys; from casync_py.cli import main; status = main(sys.argv[1:]); "
+        "new = os.open('new', os.O_CREAT | os.O_WRONLY); os.write(new, str(new).encode()); raise SystemExit(status)"
+    )
+    words = [sys.executable, "-c", script, "make", str(index), str(tree / "one")]
+    done = subprocess.run(["bash", "-c", f'"$@" {closing}', "bash", *words], cwd=tmp_path, capture_output=True)
+    assert done.returncode == status
+    assert int((tmp_path / "new").read_text()) > 2
+    assert list(list_tree(str(index))) == [b"drwxr-xr-x .\n", b"-rw-r--r-- file\n"]
 
 
 def test_a_service_manager_is_told(tree: Path, tmp_path: Path) -> None:

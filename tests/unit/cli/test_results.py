@@ -6,6 +6,8 @@ import json
 import os
 import re
 import stat
+from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,7 +17,6 @@ from casync_py.cli import main
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     Run = Callable[..., bytes]
     Objects = Callable[..., list[dict[str, Any]]]
@@ -58,9 +59,9 @@ def objects(output: Run) -> Objects:
     return run
 
 
-def _shown(fields: dict[str, Any], name: str) -> bytes:
+def _shown(members: dict[str, Any], name: str) -> bytes:
     """A text of a JSON object as the plain lines show it."""
-    raw = bytes.fromhex(fields[f"{name}_bytes"]) if f"{name}_bytes" in fields else fields[name].encode()
+    raw = bytes.fromhex(members[f"{name}_bytes"]) if f"{name}_bytes" in members else members[name].encode()
     return re.sub(rb"[\x00-\x20\x7f-\xff\\#]", lambda match: b"\\%03o" % match[0][0], raw)
 
 
@@ -121,18 +122,18 @@ def test_mtree(tree: Path, output: Run, objects: Objects, source: str, options: 
     found = objects("mtree", *options, source)
     lines = output("mtree", *options, source).splitlines()
     assert len(found) == len(lines)
-    for fields, line in zip(found, lines, strict=True):
+    for members, line in zip(found, lines, strict=True):
         path, *pairs = line.split(b" ")
         facts = dict(pair.split(b"=", 1) for pair in pairs)
         facts.pop(b"flags", None)  # mtree's words for six of the flags, on special files all of them
-        fields.pop("flags", None)
+        members.pop("flags", None)
         names = {"link": "target", "uname": "user", "gname": "group"}
-        assert _shown(fields, "path") == path
+        assert _shown(members, "path") == path
         for key, value in facts.items():
             name = names.get(key.decode(), key.decode())
-            shown = _shown(fields, name) if isinstance(fields[name], str) else str(fields[name]).encode()
+            shown = _shown(members, name) if isinstance(members[name], str) else str(members[name]).encode()
             assert shown == value
-        assert {name for name in fields if not name.endswith("_bytes")} == {
+        assert {name for name in members if not name.endswith("_bytes")} == {
             "path",
             *(names.get(key.decode(), key.decode()) for key in facts),
         }
@@ -176,6 +177,14 @@ def test_verbose_names_each_entry_once(tree: Path, capfd: pytest.CaptureFixture[
             f"{done} {path}" for path in ("./", "fifo", "file", "sub", "sub/link", "sub/odd \\377\\012")
         )
         assert summary.startswith(f"{done} 6 entries, ")
+
+
+def test_the_documented_members_are_the_results_fields() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "command-line.md").read_text()
+    for verb, result in (("make", api.MakeResult), ("extract", api.ExtractResult)):
+        row = re.search(rf"^\| `{verb}` \| (`kind`[^;|]*)", text, re.MULTILINE)
+        assert row is not None
+        assert re.findall(r"`(\w+)`", row[1]) == [field.name for field in fields(result)]
 
 
 def test_results_are_those_of_the_library(tree: Path, output: Run) -> None:
