@@ -91,8 +91,7 @@ class _Removal:
     def _enter(self, dir_fd: int, name: bytes) -> None:
         """Open a directory and remove all in it that is none."""
         self._current = name
-        fd = open_directory(dir_fd, name)
-        status = os.fstat(fd)
+        fd, status = open_directory(dir_fd, name)
         level = _Doomed(fd, status, name)
         self._chain.push(level)
         self._current = b""

@@ -38,14 +38,14 @@ class DirectoryPlacer:
 
     def enter(self, parent: Directory, name: bytes, node: Node) -> Directory:
         """Create a directory, or take the one that is there, ready for entries to be put into it."""
-        fd, fresh = self._open_or_make(parent, name, node)
+        (fd, status), fresh = self._open_or_make(parent, name, node)
         try:
-            return self.adopt(fd, node, fresh, parent.default_acl)
+            return self.adopt(fd, status, node, fresh, parent.default_acl)
         except BaseException:
             os.close(fd)
             raise
 
-    def _open_or_make(self, parent: Directory, name: bytes, node: Node) -> tuple[int, bool]:
+    def _open_or_make(self, parent: Directory, name: bytes, node: Node) -> tuple[tuple[int, os.stat_result], bool]:
         try:
             self._make_directory(parent.fd, name, node)
             return open_directory(parent.fd, name), True
@@ -89,9 +89,16 @@ class DirectoryPlacer:
         finally:
             os.close(fd)
 
-    def adopt(self, fd: int, node: Node | None, fresh: bool, default_acl: bool = False) -> Directory:
-        """Make an open directory ready for entries; `default_acl`: whether a fresh one has inherited one."""
-        status = os.fstat(fd)
+    def adopt(
+        self, fd: int, status: os.stat_result, node: Node | None, fresh: bool, default_acl: bool = False
+    ) -> Directory:
+        """Make an open directory ready for entries.
+
+        Args:
+            status: of the directory as it was found.
+            node: what the archive has for it; None: it stays as it is but for the entries.
+            default_acl: whether a fresh one has inherited one.
+        """
         volume = self._volumes.get(status.st_dev)
         if volume is None:
             volume = self._volumes[status.st_dev] = volume_of(fd)

@@ -77,10 +77,10 @@ class Installer:
         try:
             os.rename(temporary, name, src_dir_fd=fd, dst_dir_fd=fd)
         except OSError as error:
-            self._install_over(fd, temporary, name, error)
+            self.install_over(fd, temporary, name, error)
 
-    def _install_over(self, fd: int, temporary: bytes, name: bytes, error: OSError) -> None:
-        """The same where a plain rename failed: over what is immutable or a directory."""
+    def install_over(self, fd: int, temporary: bytes, name: bytes, error: OSError) -> None:
+        """The same where a plain rename failed with `error`: over what is immutable or a directory."""
         if error.errno == errno.EPERM and self.undo_immutable:
             unlock(fd, name)
             try:

@@ -85,7 +85,10 @@ class NodePlacer:
             if not rich:
                 closing, fd = fd, -1
                 os.close(closing)  # first: some file systems tell only now that there was no room
-            self._installer.install(dir_fd, temporary, name)
+            try:
+                os.rename(temporary, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+            except OSError as error:
+                self._installer.install_over(dir_fd, temporary, name, error)
             if rich and flags & LOCKS:
                 writer.set_flags(fd, node, CHATTR, volume)
         except BaseException:
@@ -114,20 +117,21 @@ class NodePlacer:
     def _write(self, fd: int, payload: Payload) -> None:
         size = payload.size
         offset = left_out = 0
-        pieces = iter(payload.pieces())
-        while True:
-            try:
-                piece = next(pieces, None)
-            except OSError as error:
-                raise PayloadFailed(error) from error
-            if piece is None:
-                break
-            length = len(piece)
-            if length >= self._smallest_sparse:
-                left_out += write_sparse(fd, piece, offset)
-            else:
-                write_at(fd, piece, offset)
-            offset += length
+        writing = False  # else an error is the payload's
+        try:
+            for piece in payload.pieces():
+                writing = True
+                length = len(piece)
+                if length >= self._smallest_sparse:
+                    left_out += write_sparse(fd, piece, offset)
+                else:
+                    write_at(fd, piece, offset)
+                offset += length
+                writing = False
+        except OSError as error:
+            if writing:
+                raise
+            raise PayloadFailed(error) from error
         if offset != size:
             raise FormatError(f"Content of {offset} bytes where {size} were announced")
         if left_out:

@@ -149,7 +149,7 @@ class _Run:
         try:
             fd, fresh = self._open_target(None if inside else node)
             try:
-                directory = self._directories.adopt(fd, None if inside else node, fresh)
+                directory = self._directories.adopt(fd, os.fstat(fd), None if inside else node, fresh)
             except BaseException:
                 os.close(fd)
                 raise

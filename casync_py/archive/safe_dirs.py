@@ -97,19 +97,24 @@ def check_name(name: bytes) -> None:
         raise FormatError(f"Not a file name: {shown!r}{'...' if len(name) > 64 else ''}")
 
 
-def open_directory(dir_fd: int, name: bytes) -> int:
+def open_directory(dir_fd: int, name: bytes) -> tuple[int, os.stat_result]:
     """Open a directory, but no symlink to one; where its owner (who we are) may not read it, give them that right.
+
+    Returns:
+        The descriptor, and the directory's status as it was found.
 
     Raises:
         OSError: ENOTDIR (or ELOOP) for anything else than a directory.
     """
     try:
-        return os.open(name, _OPEN, dir_fd=dir_fd)
+        fd = os.open(name, _OPEN, dir_fd=dir_fd)
+        return fd, os.fstat(fd)
     except PermissionError:
         path_fd = os.open(name, os.O_PATH | _OPEN, dir_fd=dir_fd)
         try:
-            os.chmod(f"/proc/self/fd/{path_fd}", stat.S_IMODE(os.fstat(path_fd).st_mode) | stat.S_IRWXU)
-            return os.open(".", _OPEN, dir_fd=path_fd)
+            status = os.fstat(path_fd)
+            os.chmod(f"/proc/self/fd/{path_fd}", stat.S_IMODE(status.st_mode) | stat.S_IRWXU)
+            return os.open(".", _OPEN, dir_fd=path_fd), status
         finally:
             os.close(path_fd)
 

@@ -341,6 +341,13 @@ def test_what_only_the_owner_may_change_is_restored_without_root(as_nobody: Path
     assert list(as_nobody.iterdir()) == []
 
 
+def test_permissions_that_are_not_restored_are_put_back(as_nobody: Path) -> None:
+    (as_nobody / "d").mkdir(mode=0o111)
+    restore(entries(directory({b"d": directory({b"f": file(b"1")})})), as_nobody, int(Feature.NSEC_TIME))
+    assert stat.S_IMODE((as_nobody / "d").stat().st_mode) == 0o111
+    assert (as_nobody / "d" / "f").read_bytes() == b"1"
+
+
 def test_permissions_that_chmod_would_silently_leave_out(as_nobody: Path) -> None:
     os.seteuid(0)
     os.chown(as_nobody, NOBODY, 0)  # group root, of which we are no member, through the directory's setgid bit
