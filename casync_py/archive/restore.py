@@ -13,6 +13,7 @@ from casync_py.archive.delete import NotRemoved
 from casync_py.archive.directories import DirectoryPlacer
 from casync_py.archive.install import Installer
 from casync_py.archive.nodes import Entry, Leave
+from casync_py.archive.payload import readable
 from casync_py.archive.place import NodePlacer, PayloadFailed
 from casync_py.archive.safe_dirs import Chain, check_name, is_locked
 from casync_py.errors import FormatError
@@ -134,6 +135,7 @@ class _Run:
         self._stats = RestoreStats()
         self._chain: Chain[Directory] = Chain()
         self._prefix = b""  # path of the last directory of the chain, with a slash at its end; empty for the root
+        self._lead = 0  # length of what paths have in front that the target does not
         self._inside = inside
         self._ended = False
         self._symlinks = bool(features_mask & Feature.SYMLINKS)
@@ -146,6 +148,7 @@ class _Run:
         if not inside and (path or not stat.S_ISDIR(node.mode)):
             raise FormatError("The first entry of a tree must be its top directory")
         self._prefix = path[: len(path) - len(name)] if inside else b""
+        self._lead = len(self._prefix)
         try:
             fd, fresh = self._open_target(None if inside else node)
             try:
@@ -177,8 +180,8 @@ class _Run:
         check_name(name)
         if path != self._prefix + name or name <= directory.last or self._ended:
             raise FormatError(
-                f"Entry {_readable(path)} is out of place: not below {_readable(self._prefix) or '.'}, or "
-                f"not after {_readable(directory.last)}"
+                f"Entry {readable(path)} is out of place: not below {readable(self._prefix) or '.'}, or "
+                f"not after {readable(directory.last)}"
             )
         directory.last = name
         if directory.known is not None:
@@ -189,7 +192,7 @@ class _Run:
         try:
             if kind == _FILE:
                 if payload is None:
-                    raise FormatError(f"File {_readable(path)} has no content")
+                    raise FormatError(f"File {readable(path)} has no content")
                 self._nodes.file(directory, name, node, payload)
                 stats.files += 1
                 stats.bytes += payload.size
@@ -216,7 +219,7 @@ class _Run:
             self._stats.skipped += 1
             return
         else:
-            raise FormatError(f"Node {_readable(name)} is of no known type: mode {node.mode:o}")
+            raise FormatError(f"Node {readable(name)} is of no known type: mode {node.mode:o}")
         self._stats.others += 1
 
     def leave(self, path: bytes) -> None:
@@ -224,7 +227,7 @@ class _Run:
         levels = self._chain.levels
         depth = len(levels) - (1 if self._inside else 0)
         if depth < 1 or path != self._prefix[:-1] or self._ended:
-            raise FormatError(f"The end of directory {_readable(path) or '.'} is out of place")
+            raise FormatError(f"The end of directory {readable(path) or '.'} is out of place")
         directory = levels[-1]
         try:
             if len(levels) > 1:
@@ -244,7 +247,7 @@ class _Run:
         """Check that the entries were a whole tree, and make it durable."""
         levels = self._chain.levels
         if not levels or not (self._ended or (self._inside and len(levels) == 1)):
-            raise FormatError(f"The entries end inside directory {_readable(self._prefix[:-1]) or '.'}")
+            raise FormatError(f"The entries end inside directory {readable(self._prefix[:-1]) or '.'}")
         try:
             if self._inside:
                 self._directories.leave(levels[0])
@@ -267,9 +270,5 @@ class _Run:
             text += "; it or its directory is immutable or append-only, --undo-immutable=yes clears that"
         if isinstance(error, NotRemoved):
             path = self._prefix + os.fsencode(error.filename)
+        path = path[self._lead :]
         return OSError(error.errno, text, os.fsdecode(os.path.join(self._target, path) if path else self._target))
-
-
-def _readable(path: bytes) -> str:
-    text = path.decode("utf-8", "backslashreplace")
-    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")

@@ -198,8 +198,12 @@ def test_inside_leaves_the_rest_alone(tmp_path: Path) -> None:
         "other": "-rw-r--r-- b''",
     }
     assert stat.S_IMODE(target.stat().st_mode) == 0o550
+    full(target / "x")
+    with pytest.raises(IsADirectoryError) as caught:
+        restore(entries(file(b"1"), b"deep/x"), target, PLAIN, inside=True, delete=False)
+    assert caught.value.filename == str(target / "x")
     stats = restore(entries(file(b"1"), b"deep/x"), target, PLAIN, inside=True)
-    assert stats == RestoreStats(files=1, bytes=1)
+    assert stats == RestoreStats(files=1, bytes=1, removed=4)
     assert (target / "x").read_bytes() == b"1"
 
 
