@@ -78,8 +78,9 @@ def _index_rows(path: Path) -> list[tuple[int, bytes]]:
 def _same_index(name: str) -> Callable[[Path, Path, Path, Sample, Sample], None]:
     def check(_inputs: Path, folder: Path, reference: Path, sample: Sample, expected: Sample) -> None:
         made, wanted = folder / name, reference / name
-        if folder.name == BLAKE3.folder:
-            same = [end for end, _id in _index_rows(made)] == [end for end, _id in _index_rows(wanted)]
+        if folder.name == BLAKE3.folder:  # other ids; and in a tree other feature flags, so that cuts may differ
+            ours, theirs = ([end for end, _id in _index_rows(index)] for index in (made, wanted))
+            same = ours == theirs if name == "blob.caibx" else ours[-1] == theirs[-1]
         else:
             same = filecmp.cmp(made, wanted, shallow=False) and sample.stdout in (expected.stdout, b"")
         if not same:
