@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from casync_py.api import entries, extract, list_tree, make, mtree, stat
+    from casync_py.api.opening import open_index, open_stores
     from casync_py.errors import CasyncError, ChunkInvalid, ChunkMissing, FormatError, SourceChanged, UsageError
     from casync_py.ids import ChunkId
     from casync_py.monitor import Monitor
-    from casync_py.opening import open_index, open_stores
     from casync_py.options import Resources, Settings, StoreOptions
 
 __version__ = "0.1.0"
@@ -34,7 +34,7 @@ _HOMES = {
     ),
     "casync_py.ids": ("ChunkId",),
     "casync_py.monitor": ("Monitor",),
-    "casync_py.opening": ("open_index", "open_stores"),
+    "casync_py.api.opening": ("open_index", "open_stores"),
     "casync_py.options": ("Resources", "Settings", "StoreOptions"),
 }
 

@@ -8,7 +8,6 @@ These are made once for each file of a tree, which makes NamedTuple (0.3 us) the
 
 from __future__ import annotations
 
-
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:

@@ -61,8 +61,8 @@ class FilePayload:
             or after.st_size != before.st_size
         ):
             raise self._changed()
-        _close(self.fd)
-        self.fd = -1
+        fd, self.fd = self.fd, -1  # in this order: a signal's exception between the two must not close it twice
+        _close(fd)
         self._left = 0
         return count
 
@@ -75,8 +75,8 @@ class FilePayload:
         """Give the descriptor back; what was not read stays unread. Nothing happens the second time."""
         self._left = 0
         if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
+            fd, self.fd = self.fd, -1
+            os.close(fd)
 
     def _changed(self) -> SourceChanged:
         return SourceChanged(f"File {readable(os.path.join(self._top, self._path))} changed while it was read")

@@ -15,9 +15,9 @@ from casync_py.sync.shown import group_name, shows_ids, shows_names, user_name
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from casync_py.api.opening import Tree
     from casync_py.archive.nodes import Leave
     from casync_py.monitor import Monitor
-    from casync_py.opening import Tree
     from casync_py.options import Settings
 
 _TYPES = {

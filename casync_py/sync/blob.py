@@ -5,12 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import sys
 from typing import TYPE_CHECKING, Protocol, Self
 
 from casync_py.archive.holes import write_sparse
 from casync_py.errors import SourceChanged, UsageError
-from casync_py.files import AtomicFile, write_all
+from casync_py.files import STDIN, STDOUT, AtomicFile, write_all
 from casync_py.sync.superblock import device_size
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ class FileBlob:
         self._standard = path in {None, STANDARD_STREAM}
         self.name = "standard input" if self._standard else str(path)
         flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
-        self.fd = sys.stdin.fileno() if self._standard else os.open(self.name, flags)
+        self.fd = STDIN if self._standard else os.open(self.name, flags)
         status = os.fstat(self.fd)
         self.mode = status.st_mode
         self._device = stat.S_ISBLK(status.st_mode)
@@ -162,7 +161,7 @@ class StreamTarget:
     name = "standard output"
 
     def __init__(self) -> None:
-        self._fd = sys.stdout.fileno()
+        self._fd = STDOUT
 
     def write_at(self, offset: int, data: bytes | memoryview) -> None:  # noqa: ARG002 - the stream stands there already
         """Append."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 from casync_py.archive.encoder import encode
 from casync_py.archive.nodes import Entry
 from casync_py.chunking.chunker import OVERLAP
-from casync_py.files import AtomicFile, write_all
+from casync_py.files import STDOUT, AtomicFile, write_all
 from casync_py.sync.blocks import BlockWriter
 from casync_py.sync.pipeline import ChunkPipeline, StreamDigest
 
@@ -75,7 +74,7 @@ def make_archive(
     """Write the stream to a new file that appears when it is complete, or to standard output for `-`."""
     with ExitStack() as cleanup:
         file = cleanup.enter_context(AtomicFile(path, mode)) if path != STANDARD_STREAM else None
-        fd = file.fd if file is not None else sys.stdout.fileno()
+        fd = file.fd if file is not None else STDOUT
 
         def store(buffer: bytearray, length: int) -> None:
             write_all(fd, memoryview(buffer)[OVERLAP : OVERLAP + length])

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
-import sys
 from struct import unpack_from
 from typing import TYPE_CHECKING, Protocol
 
 from casync_py.archive.stream import ByteSource
 from casync_py.errors import ChunkInvalid, ChunkMissing, FormatError, UsageError
+from casync_py.files import STDIN
 from casync_py.format.constants import ENTRY, ENTRY_SIZE, HEADER_SIZE
 from casync_py.format.flags import check
 
@@ -46,7 +46,7 @@ class FileStream:
         """
         self._standard = path == STANDARD_STREAM
         self.name = "standard input" if self._standard else path
-        self._fd = sys.stdin.fileno() if self._standard else os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY)
+        self._fd = STDIN if self._standard else os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY)
         status = os.fstat(self._fd)
         if stat.S_ISDIR(status.st_mode):
             self.close()
@@ -81,13 +81,14 @@ class ArchiveStart:
         features: the flags of the first ENTRY, checked.
     """
 
-    def __init__(self, source: ByteSource, name: str) -> None:
-        """Read the first ENTRY of `source`.
+    def __init__(self, source: ArchiveSource, monitor: Monitor) -> None:
+        """Read the first ENTRY of `source`, whose bytes are then counted in `monitor.done`.
 
         Raises:
             FormatError: there is none; `name` is set.
         """
         self._source = source
+        self._monitor = monitor
         head = b""
         while len(head) < ENTRY_SIZE and (piece := source.read()):
             head += piece
@@ -100,17 +101,21 @@ class ArchiveStart:
                 raise FormatError("Not an archive", 0)
             check(self.features, HEADER_SIZE)
         except FormatError as error:
-            error.name = name
+            error.name = source.name
             raise
 
     def read(self) -> bytes | memoryview:
+        piece: bytes | memoryview
         if self._head:
-            head, self._head = self._head, b""
-            return head
-        return self._source.read()
+            piece, self._head = self._head, b""
+        else:
+            piece = self._source.read()
+        self._monitor.done += len(piece)
+        return piece
 
-    def skip(self, count: int) -> None:
-        self._source.skip(count)
+    def skip(self, size: int, /) -> None:
+        self._monitor.done += size
+        self._source.skip(size)
 
 
 class IndexStream:

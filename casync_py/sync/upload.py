@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from casync_py.files import AtomicFile, write_all
+from casync_py.files import STDOUT, AtomicFile, write_all
 from casync_py.format.index import IndexWriter
 
 if TYPE_CHECKING:
@@ -59,7 +58,7 @@ class LocalUpload:
     def __init__(self, path: str, store: WritableStore, plan: UploadPlan) -> None:
         self._store = store
         self._file = None if path == STANDARD_STREAM else AtomicFile(path, plan.mode)
-        self._fd = sys.stdout.fileno() if self._file is None else self._file.fd
+        self._fd = STDOUT if self._file is None else self._file.fd
         params = (plan.params.min, plan.params.avg, plan.params.max)
         self._index = IndexWriter(self._write, plan.feature_flags, params)
         self.append = self._index.append

@@ -29,7 +29,7 @@ STEPS = [
     {"transport"},
     {"peer"},
     {"remote"},
-    {"opening", "api"},
+    {"api"},
     {"remotes"},
     {"cli"},
 ]

@@ -31,6 +31,8 @@ DATA = random.Random(3).randbytes(12_345)
 class Pieces:
     """A source of given pieces."""
 
+    name = "x.catar"
+
     def __init__(self, *pieces: bytes) -> None:
         self.pieces = list(pieces)
 
@@ -39,6 +41,9 @@ class Pieces:
 
     def skip(self, size: int, /) -> None:
         raise AssertionError(f"nobody asked to skip {size}")
+
+    def close(self) -> None:
+        self.pieces.clear()
 
 
 def build_index(path: Path, data: bytes, store: MemoryStore, lie: int = 0) -> None:
@@ -145,7 +150,7 @@ def test_an_archive_start_tells_the_flags_and_loses_nothing() -> None:
         value.to_bytes(8, "little")
         for value in (64, 0x1396FABCEA5BBB51, int(F.NSEC_TIME | F.SHA512_256), 0o40755, 0, 0, 0, 0)
     )
-    start = ArchiveStart(Pieces(entry[:10], entry[10:20], entry[20:] + b"more", b"and more"), "x")
+    start = ArchiveStart(Pieces(entry[:10], entry[10:20], entry[20:] + b"more", b"and more"), Monitor())
     assert start.features == F.NSEC_TIME | F.SHA512_256
     assert b"".join(iter(start.read, b"")) == entry + b"moreand more"
 
@@ -153,4 +158,4 @@ def test_an_archive_start_tells_the_flags_and_loses_nothing() -> None:
 @pytest.mark.parametrize("start", [b"", b"short", bytes(64), b"x" * 100])
 def test_what_is_no_archive_is_named(start: bytes) -> None:
     with pytest.raises(FormatError, match=r"x\.catar"):
-        ArchiveStart(Pieces(start), "x.catar")
+        ArchiveStart(Pieces(start), Monitor())

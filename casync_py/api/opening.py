@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -11,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from casync_py.digest import digest_of_flags
 from casync_py.errors import UsageError
+from casync_py.files import STDIN
 from casync_py.format.flags import WITH_MASK, Feature, effective_flags
 from casync_py.remote.endpoint import OffersArchive, OffersIndex, OffersStore
-from casync_py.remote.locator import parse_locator
+from casync_py.remote.locator import LocatorKind, parse_locator
 from casync_py.remote.open import open_remote
 from casync_py.sync.kinds import Kind, kind_of_file
 from casync_py.sync.shown import shown_mask
@@ -60,11 +60,17 @@ def main_store(settings: Settings, index: str | None) -> str:
 
 
 @contextmanager
-def open_stores(settings: Settings, index_name: str | None, digest: Digest, limit: int) -> Iterator[Store]:
+def open_stores(
+    settings: Settings, index_name: str | None, digest: Digest, limit: int, monitor: Monitor | None = None
+) -> Iterator[Store]:
     """The stores that an index's chunks are read from, in order, each chunk verified.
 
     Args:
         limit: most bytes of a chunk, as the index says.
+        monitor: told of a store that does not exist while there are others.
+
+    Raises:
+        OSError: no store exists, or one cannot be opened.
     """
     from casync_py.store.router import RouterStore
     from casync_py.store.verify import Verified
@@ -73,14 +79,28 @@ def open_stores(settings: Settings, index_name: str | None, digest: Digest, limi
         jobs = max(1, settings.resources.jobs)
         pool = cleanup.enter_context(ThreadPoolExecutor(jobs, "casync-fetch"))
         stores: list[Store] = []
+        absent: FileNotFoundError | None = None
         for text in (main_store(settings, index_name), *settings.extra_stores):
-            endpoint = open_remote(text)
-            if not isinstance(endpoint, OffersStore):
-                raise UsageError(f"{text}: Cannot be a store")
-            store = endpoint.open_store(settings.store_options)
+            try:
+                store = _open_store(text, settings)
+            except FileNotFoundError as error:
+                absent = absent or error
+                continue
             cleanup.callback(store.close)
             stores.append(Verified(store, [digest], limit, jobs=jobs, executor=pool))
+        if absent is not None:
+            if not stores:
+                raise absent
+            if monitor is not None:
+                monitor.notice(f"{absent.filename}: No such store, going on without it")
         yield stores[0] if len(stores) == 1 else RouterStore(stores, jobs=jobs, executor=pool)
+
+
+def _open_store(text: str, settings: Settings) -> Store:
+    endpoint = open_remote(text)
+    if not isinstance(endpoint, OffersStore):
+        raise UsageError(f"{text}: Cannot be a store")
+    return endpoint.open_store(settings.store_options)
 
 
 @contextmanager
@@ -89,7 +109,7 @@ def open_index(text: str | None) -> Iterator[Index]:
     if is_standard(text):
         from casync_py.sync.spool import spooled_index
 
-        with spooled_index(sys.stdin.fileno()) as index:
+        with spooled_index(STDIN) as index:
             yield index
         return
     assert text is not None
@@ -107,7 +127,7 @@ def open_index_stream(text: str | None, settings: Settings, monitor: Monitor) ->
 
     with ExitStack() as cleanup:
         index = cleanup.enter_context(open_index(text))
-        store = cleanup.enter_context(open_stores(settings, text, index.digest, index.chunk_max))
+        store = cleanup.enter_context(open_stores(settings, text, index.digest, index.chunk_max, monitor))
         stream = IndexStream(index, store, settings.resources.memory // 2, monitor)
         cleanup.callback(stream.close)
         monitor.total = index.size
@@ -135,7 +155,7 @@ def open_archive(text: str | None) -> Iterator[ArchiveSource]:
 
 def directory(text: str) -> str | int:
     """A local directory's path, or the descriptor of the one that standard input is, for `-`."""
-    return sys.stdin.fileno() if text == STANDARD_STREAM else parse_locator(text).path
+    return STDIN if text == STANDARD_STREAM else parse_locator(text).path
 
 
 @dataclass(slots=True)
@@ -187,7 +207,7 @@ def open_tree(
             index, source = cleanup.enter_context(open_index_stream(text, settings, monitor))
             features = index.feature_flags
         else:
-            source = ArchiveStart(cleanup.enter_context(open_archive(text)), name)
+            source = ArchiveStart(cleanup.enter_context(open_archive(text)), monitor)
             features = source.features
         entries = decode(source, features, name)
         shown = shown_mask(settings.with_, settings.without, features)
@@ -197,9 +217,28 @@ def open_tree(
 def input_type(text: str | None) -> Kind | None:
     """Type of a local input (or of standard input); None for what is not a path of this machine."""
     if is_standard(text):
-        return kind_of_file(os.fstat(sys.stdin.fileno()).st_mode, "standard input")
+        return kind_of_file(os.fstat(STDIN).st_mode, "standard input")
     assert text is not None
     locator = parse_locator(text)
     if locator.scheme != "path":
         return None
     return kind_of_file(os.stat(locator.path).st_mode, locator.path)
+
+
+def local_path(text: str, purpose: str) -> str:
+    """The path that a locator is, for what can only be done on this machine.
+
+    Raises:
+        UsageError: it is no path; the message has `purpose` in it.
+    """
+    locator = parse_locator(text)
+    if locator.kind is not LocatorKind.PATH:
+        raise UsageError(f"{text}: Can only {purpose} on this machine")
+    return locator.path
+
+
+def selected(entries: Iterator[Entry | Leave], subpath: str | None) -> Iterator[Entry | Leave]:
+    """The part of a tree that is at `subpath`, all of it without one."""
+    from casync_py.sync.select import select
+
+    return select(entries, os.fsencode(subpath)) if subpath else entries
