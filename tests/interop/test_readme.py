@@ -54,3 +54,10 @@ def test_library(folder: Path) -> None:
 )
 def test_paths_exist(path: tuple[str, str]) -> None:
     assert (ROOT / (path[0] or path[1])).exists()
+
+
+def test_example_of_the_library(folder: Path) -> None:
+    command = [sys.executable, "-W", "error", str(ROOT / "examples/library.py"), str(folder / "tree")]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "entries" in done.stdout
