@@ -36,15 +36,26 @@ _WRAP = 1 << 64
 _EXACT_MODES = int(Feature.PERMISSIONS | Feature.ACL)
 
 
-class Volume:
-    """What has been learnt of one file system: `fat` if it has FAT attributes, `exact_times` once it was seen to keep
-    times as fine as the archive's."""
+PLAIN_TIMES = (1 << 31) * 10**9  # from 1970 to this, no file system in use has a range problem
+_COARSEST = 2 * 10**9  # ns; FAT keeps times to two seconds, everything else finer
 
-    __slots__ = ("exact_times", "fat")
+
+class Volume:
+    """What has been learnt of one file system.
+
+    Attributes:
+        fat: it has FAT attributes.
+        time_unit: ns; multiples of it were seen to be kept exactly, and need not be read back.
+        fix_modes: a file created in a new directory that inherits nothing has other permissions than it was created
+            with; None while that is unknown.
+    """
+
+    __slots__ = ("fat", "fix_modes", "time_unit")
 
     def __init__(self, fat: bool) -> None:
         self.fat = fat
-        self.exact_times = False
+        self.fix_modes: bool | None = None
+        self.time_unit = _COARSEST
 
 
 class MetadataWriter:
@@ -188,6 +199,12 @@ class MetadataWriter:
         if node.flags & self.chattr & LOCKS:
             write_chattr(fd, 0, self.chattr & LOCKS)
 
+    def set_time(self, fd: int, atime_ns: int, mtime_ns: int, volume: Volume) -> None:
+        """Set the time of modification by descriptor, and read it back while the file system may lose some of it."""
+        os.utime(fd, ns=(atime_ns, mtime_ns if mtime_ns < PLAIN_TIMES else signed_time(mtime_ns)))
+        if mtime_ns % volume.time_unit or mtime_ns >= PLAIN_TIMES:
+            self.check_time(os.fstat(fd).st_mtime_ns, mtime_ns, volume)
+
     def check_time(self, kept_ns: int, mtime_ns: int, volume: Volume) -> None:
         """Compare the time that a file system kept with what it was given.
 
@@ -198,8 +215,10 @@ class MetadataWriter:
             wanted = signed_time(mtime_ns)
             raise OSError(errno.EOPNOTSUPP, f"The file system keeps the time {wanted} ns as {kept_ns} ns")
         # A time that is no multiple of any coarser unit in use (100 ns, 10 ms, 2 s) shows that the unit is fine enough.
-        if mtime_ns % min(100 * self.granularity, 2 * 10**9):
-            volume.exact_times = True
+        if mtime_ns % min(100 * self.granularity, _COARSEST):
+            volume.time_unit = 1
+        elif mtime_ns % _COARSEST:
+            volume.time_unit = min(volume.time_unit, 10**9)
 
 
 def current_umask() -> int:

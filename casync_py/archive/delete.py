@@ -117,7 +117,7 @@ class _Removal:
                 raise
             unlock(dir_fd, level.name)
             os.rmdir(level.name, dir_fd=dir_fd)
-        self._chain.pop()
+        os.close(self._chain.pop().fd)
         self._removed += 1
 
     def _unlink(self, dir_fd: int, name: bytes) -> None:

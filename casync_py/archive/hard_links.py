@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import os
 
+    from casync_py.archive.payload import Status
+
 _REMEMBERED = 1 << 16  # inodes of which further names are expected, about 10 MiB
 
 
@@ -21,7 +23,7 @@ class LinkCounter:
         self.at_least = False
         self._expected: dict[tuple[int, int], int] = {}
 
-    def see(self, st: os.stat_result) -> None:
+    def see(self, st: os.stat_result | Status) -> None:
         """Take note of one name of an inode that has several."""
         key = st.st_dev, st.st_ino
         left = self._expected.get(key)

@@ -9,33 +9,24 @@ from __future__ import annotations
 
 import errno
 import os
-import platform
 import struct
 from fcntl import ioctl
 from functools import lru_cache
 
 from casync_py.archive.filesystems import BTRFS, fs_magic
 from casync_py.format.flags import Feature
-
-# Processors whose kernels number the directions of ioctls in their own way (asm/ioctl.h).
-_OTHER_DIRECTIONS = platform.machine().startswith(("alpha", "mips", "ppc", "powerpc", "sparc"))
-
-
-def _ioctl_number(write: bool, letter: int, number: int, size: int) -> int:
-    direction = (4 if write else 2) << 29 if _OTHER_DIRECTIONS else (1 if write else 2) << 30
-    return direction | size << 16 | letter << 8 | number
-
+from casync_py.native.ioctl import ioctl_number
 
 _LONG = struct.calcsize("l")  # declared with a long, read and written as 32 bits
-_GETFLAGS = _ioctl_number(False, ord("f"), 1, _LONG)
-_SETFLAGS = _ioctl_number(True, ord("f"), 2, _LONG)
-_FSGETXATTR = _ioctl_number(False, ord("X"), 31, 28)
-_FSSETXATTR = _ioctl_number(True, ord("X"), 32, 28)
-_FAT_GET = _ioctl_number(False, ord("r"), 0x10, 4)
-_FAT_SET = _ioctl_number(True, ord("r"), 0x11, 4)
-_SUBVOLUME_CREATE = _ioctl_number(True, 0x94, 14, 4096)
-_SUBVOLUME_GETFLAGS = _ioctl_number(False, 0x94, 25, 8)
-_SUBVOLUME_SETFLAGS = _ioctl_number(True, 0x94, 26, 8)
+_GETFLAGS = ioctl_number(False, "f", 1, _LONG)
+_SETFLAGS = ioctl_number(True, "f", 2, _LONG)
+_FSGETXATTR = ioctl_number(False, "X", 31, 28)
+_FSSETXATTR = ioctl_number(True, "X", 32, 28)
+_FAT_GET = ioctl_number(False, "r", 0x10, 4)
+_FAT_SET = ioctl_number(True, "r", 0x11, 4)
+_SUBVOLUME_CREATE = ioctl_number(True, "\x94", 14, 4096)
+_SUBVOLUME_GETFLAGS = ioctl_number(False, "\x94", 25, 8)
+_SUBVOLUME_SETFLAGS = ioctl_number(True, "\x94", 26, 8)
 
 _NONE_SET = bytes(8)
 _U32 = struct.Struct("=I")
@@ -88,12 +79,13 @@ def read_chattr(fd: int) -> int:
         if error.errno in _UNSUPPORTED:
             return 0
         raise
-    return 0 if answer == _NONE_SET else _features_of_chattr(answer)
+    return 0 if answer == _NONE_SET else chattr_features(_U32.unpack_from(answer)[0])
 
 
 @lru_cache(maxsize=1024)
-def _features_of_chattr(answer: bytes) -> int:
-    return _translate(_U32.unpack_from(answer)[0], _CHATTR)
+def chattr_features(flags: int) -> int:
+    """The FLAG_* feature bits of what FS_IOC_GETFLAGS answered."""
+    return _translate(flags, _CHATTR)
 
 
 def write_chattr(fd: int, feature_bits: int, mask: int) -> None:

@@ -7,7 +7,7 @@ import os
 import secrets
 import stat
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from casync_py.archive.delete import remove_tree
 from casync_py.archive.safe_dirs import Level, exchange, unlock
@@ -16,8 +16,19 @@ from casync_py.files import NAME_MAX
 if TYPE_CHECKING:
     from casync_py.archive.apply import Volume
     from casync_py.archive.nodes import Node
+    from casync_py.archive.payload import Status
 
 _NAME_ROOM = NAME_MAX - 18  # of `.#NAME<16 hex digits>`
+
+
+class SmallFile(NamedTuple):
+    """A file that needs nothing but content, the mode that it is opened with, and its time."""
+
+    temporary: bytes
+    name: bytes
+    data: bytes | bytearray | memoryview
+    mode: int
+    mtime_ns: int
 
 
 class Directory(Level):
@@ -26,29 +37,53 @@ class Directory(Level):
     Attributes:
         node: what the archive has for it; None for a directory whose own metadata stays.
         fresh: it was made by this run, so nothing else can be in it.
-        mode: permissions that it was found with.
+        found: its status as it was found, or made.
+        flags: its own chattr flags of those that are restored; -1 while unknown.
         last: name of the last entry so far; names must ascend.
         known: names that the archive has; None where nothing is to be removed.
         owner: of new entries; None while unknown.
         chattr: flags of new files; -1 while unknown.
         fix_modes: permissions of new files are not what `open` was given.
         default_acl: it hands on a default ACL.
+        prefix: its path with a slash, empty for the top; for messages.
+        small, small_size: files that wait to be written together, and their bytes.
     """
 
-    __slots__ = ("chattr", "default_acl", "fix_modes", "fresh", "known", "last", "mode", "node", "owner", "volume")
+    __slots__ = (
+        "chattr",
+        "default_acl",
+        "fix_modes",
+        "flags",
+        "found",
+        "fresh",
+        "known",
+        "last",
+        "node",
+        "owner",
+        "prefix",
+        "small",
+        "small_size",
+        "volume",
+    )
 
-    def __init__(self, fd: int, status: os.stat_result, volume: Volume, node: Node | None, fresh: bool) -> None:
+    def __init__(
+        self, fd: int, status: os.stat_result | Status, volume: Volume, node: Node | None, fresh: bool
+    ) -> None:
         super().__init__(fd, status)
         self.volume = volume
         self.node = node
         self.fresh = fresh
-        self.mode = stat.S_IMODE(status.st_mode)
+        self.found = status
+        self.flags = -1
         self.last = b""
         self.known: set[bytes] | None = None
         self.owner: tuple[int, int] | None = None
         self.chattr = -1
         self.fix_modes = False
         self.default_acl = False
+        self.prefix = b""
+        self.small: list[SmallFile] = []
+        self.small_size = 0
 
 
 class Installer:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from casync_py.archive.acl import ACCESS_XATTR, DEFAULT_XATTR, acl_from_xattrs
 from casync_py.archive.filesystems import BTRFS, EXT4, FAT, FUSE, KERNEL_API, XFS, fs_magic
 from casync_py.archive.identity import Identities, StoredOwners
-from casync_py.archive.inode_flags import read_chattr, read_fat, read_projid, read_subvolume
+from casync_py.archive.inode_flags import chattr_features, read_chattr, read_fat, read_projid, read_subvolume
 from casync_py.archive.nodes import Node
 from casync_py.format.flags import ANY_SUBVOLUME, CHATTR, FAT_ATTRS, Feature, granularity_ns
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from casync_py.archive.nodes import Acl
+    from casync_py.archive.payload import Status
 
 TYPE_MASK: Final = 0o170000
 _U64 = 0xFFFFFFFFFFFFFFFF
@@ -31,7 +32,6 @@ _SELINUX = "security.selinux"
 _FCAPS = "security.capability"
 _PLAIN = ("user.", "trusted.")  # the namespaces that hold nothing but what somebody put there
 
-_listxattr = os.listxattr
 _new = tuple.__new__  # a NamedTuple's own constructor takes twice as long
 
 
@@ -61,12 +61,12 @@ class NodeReader:
         self._owner = StoredOwners(features, identities)
         self._ids = self._owner.owner
         self._nodump = int(Feature.FLAG_NODUMP) if features & Feature.EXCLUDE_NODUMP else 0
-        self._chattr = bool(features & (CHATTR | Feature.EXCLUDE_NODUMP))
+        self.wants_flags = bool(features & (CHATTR | Feature.EXCLUDE_NODUMP))
         self._plain_xattrs = bool(features & Feature.XATTRS)
         self._acl = bool(features & Feature.ACL)
         self._selinux = bool(features & Feature.SELINUX)
         self._fcaps = bool(features & Feature.FCAPS)
-        self._any_xattrs = self._plain_xattrs or self._acl or self._selinux or self._fcaps
+        self.wants_xattrs = self._plain_xattrs or self._acl or self._selinux or self._fcaps
         self._granularity = granularity_ns(features)
         self._permissions = bool(features & (Feature.PERMISSIONS | Feature.ACL))
         self._read_only = bool(features & Feature.READ_ONLY)
@@ -80,24 +80,22 @@ class NodeReader:
         return device
 
     def opened(self, fd: int, st: os.stat_result, size: int, device: Device, keep: bool = False) -> Node | None:
-        """The node of an open regular file or directory; None if it is left out (nodump), which `keep` prevents."""
-        flags = 0
-        if self._chattr:
-            flags = read_chattr(fd)
-            if flags & self._nodump and not keep:
-                return None
-        names: Collection[str] = ()
-        if self._any_xattrs:
-            try:
-                names = _listxattr(fd)
-            except OSError as error:
-                if error.errno not in _NOT_THERE:
-                    raise
-        if names or device.special:
-            return self._decorated(fd, st, size, device, flags, names)
-        mode, _, _, _, owner, owning_group, _, _, _, _ = st
+        """The node of an open directory; None if it is left out (nodump), which `keep` prevents."""
+        flags = read_chattr(fd) if self.wants_flags else 0
+        if flags & self._nodump and not keep:
+            return None
+        names = self._names(fd) if self.wants_xattrs else ()
+        return self._decorated(fd, st, size, device, flags, names)
+
+    def file(self, fd: int, st: Status, size: int, device: Device, raw_flags: int, has_xattrs: int) -> Node | None:
+        """The node of a regular file that `open_and_examine` opened; None if it is left out (nodump)."""
+        flags = chattr_features(raw_flags) if raw_flags else 0
+        if flags & self._nodump:
+            return None
+        if has_xattrs or device.special:
+            return self._decorated(fd, st, size, device, flags, self._names(fd) if has_xattrs else ())
+        mode, _, _, _, owner, owning_group, _, mtime, _ = st
         uid, gid, user, group = self._ids(owner, owning_group)
-        mtime = st.st_mtime_ns
         return _new(
             Node,
             (
@@ -120,7 +118,7 @@ class NodeReader:
         )
 
     def _decorated(
-        self, fd: int, st: os.stat_result, size: int, device: Device, flags: int, names: Collection[str]
+        self, fd: int, st: os.stat_result | Status, size: int, device: Device, flags: int, names: Collection[str]
     ) -> Node:
         directory = st.st_mode & TYPE_MASK == S_IFDIR
         if device.fat:
@@ -128,6 +126,9 @@ class NodeReader:
         if device.subvolumes and directory:
             flags |= read_subvolume(fd)
         plain = self._node(st, flags & self._features)
+        projid = read_projid(fd) if device.projid else 0
+        if not names:
+            return plain._replace(projid=projid, size=size) if projid or size else plain
         xattrs: tuple[tuple[bytes, bytes], ...] = ()
         if self._plain_xattrs:
             xattrs = tuple(
@@ -142,7 +143,7 @@ class NodeReader:
             acl=self._read_acl(fd, names, directory),
             selinux=self._read_selinux(fd, names),
             fcaps=_value(fd, _FCAPS) if self._fcaps and not directory and _FCAPS in names else None,
-            projid=read_projid(fd) if device.projid else 0,
+            projid=projid,
             size=size,
         )
 
@@ -185,7 +186,7 @@ class NodeReader:
         label = _value(at, _SELINUX)
         return label.partition(b"\0")[0] or None if label else None
 
-    def _node(self, st: os.stat_result, flags: int) -> Node:
+    def _node(self, st: os.stat_result | Status, flags: int) -> Node:
         uid, gid, user, group = self._ids(st.st_uid, st.st_gid)
         return Node(self._mode(st.st_mode), flags, uid, gid, self._mtime(st.st_mtime_ns), user, group)
 

@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from casync_py import native
 from casync_py.errors import SourceChanged
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _PIECE = 256 << 10
-_close, _fstat, _readv = os.close, os.fstat, os.readv  # called for each file
+_read_rest = native.read_rest  # called for each file
 
 
 def readable(path: bytes) -> str:
     """`path` for a message of one line."""
     text = path.decode("utf-8", "backslashreplace")
     return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
+
+
+class Status(NamedTuple):
+    """What stat tells of a file; the names are those of `os.stat_result`."""
+
+    st_mode: int
+    st_dev: int
+    st_ino: int
+    st_nlink: int
+    st_uid: int
+    st_gid: int
+    st_size: int
+    st_mtime_ns: int
+    st_ctime_ns: int
 
 
 class FilePayload:
@@ -30,7 +45,7 @@ class FilePayload:
 
     __slots__ = ("_left", "_path", "_scanned", "_top", "fd", "size")
 
-    def __init__(self, fd: int, scanned: os.stat_result, size: int, top: bytes, path: bytes) -> None:
+    def __init__(self, fd: int, scanned: Status, size: int, top: bytes, path: bytes) -> None:
         """Take `fd` over; `scanned` is its stat from before; `top` and `path` below it are for messages."""
         self.fd = fd
         self._scanned = scanned
@@ -40,30 +55,34 @@ class FilePayload:
 
     def read_into(self, view: memoryview) -> int:
         left = self._left
-        if not left:
+        room = view.nbytes
+        if not left or not room:
             return 0
+        if room < left:
+            return self._read_some(view)
+        scanned = self._scanned
+        fd, self.fd = self.fd, -1  # before it is closed: a signal's exception must not close it twice
         try:
-            count = _readv(self.fd, (view,))
+            count = _read_rest(fd, view[:left], self.size, scanned.st_mtime_ns, scanned.st_ctime_ns)
         except OSError as error:
-            raise OSError(error.errno, error.strerror, os.fsdecode(os.path.join(self._top, self._path))) from None
-        if 0 < count < left:
-            self._left = left - count
+            self.fd = fd
+            raise self._located(error) from None
+        if count == left:
+            self._left = 0
             return count
-        if count != left:  # the file ended too soon, or went on
-            if not view.nbytes:
-                return 0
+        self.fd = fd
+        return self._advance(count)
+
+    def _read_some(self, view: memoryview) -> int:
+        try:
+            return self._advance(os.readv(self.fd, (view,)))
+        except OSError as error:
+            raise self._located(error) from None
+
+    def _advance(self, count: int) -> int:
+        if count <= 0:  # it ended too soon, or is not what it was
             raise self._changed()
-        before = self._scanned
-        after = _fstat(self.fd)
-        if (
-            after.st_mtime_ns != before.st_mtime_ns
-            or after.st_ctime_ns != before.st_ctime_ns
-            or after.st_size != before.st_size
-        ):
-            raise self._changed()
-        fd, self.fd = self.fd, -1  # in this order: a signal's exception between the two must not close it twice
-        _close(fd)
-        self._left = 0
+        self._left -= count
         return count
 
     def pieces(self) -> Iterator[memoryview | bytes]:
@@ -77,6 +96,9 @@ class FilePayload:
         if self.fd >= 0:
             fd, self.fd = self.fd, -1
             os.close(fd)
+
+    def _located(self, error: OSError) -> OSError:
+        return OSError(error.errno, error.strerror, os.fsdecode(os.path.join(self._top, self._path)))
 
     def _changed(self) -> SourceChanged:
         return SourceChanged(f"File {readable(os.path.join(self._top, self._path))} changed while it was read")

@@ -9,13 +9,14 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from casync_py.archive.apply import signed_time
+from casync_py.archive.apply import PLAIN_TIMES, signed_time
 from casync_py.archive.holes import BLOCK, write_at, write_sparse
 from casync_py.archive.inode_flags import read_chattr
-from casync_py.archive.install import set_mode, set_owner
+from casync_py.archive.install import SmallFile, set_mode, set_owner
 from casync_py.archive.safe_dirs import LOCKS
 from casync_py.errors import FormatError
 from casync_py.format.flags import CHATTR
+from casync_py.native import create_files
 
 if TYPE_CHECKING:
     from casync_py.archive.apply import MetadataWriter, Volume
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
     from casync_py.archive.nodes import Node, Payload
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOCTTY
-_PLAIN_TIMES = (1 << 31) * 10**9  # from 1970 to this, no file system in use has a range problem
+
+
+_SMALL = 256 << 10  # what is put together in memory if it comes in pieces, and written in one step
 
 
 class PayloadFailed(Exception):
@@ -44,12 +47,13 @@ class NodePlacer:
     def __init__(self, writer: MetadataWriter, installer: Installer, punch_holes: bool) -> None:
         self._writer = writer
         self._installer = installer
+        self._sparse = punch_holes
         self._smallest_sparse = BLOCK if punch_holes else 1 << 64
         self._not_by_open = writer.umask | 0o7000
         self._now = time.time_ns()  # access times: about what the kernel gives
 
     def file(self, directory: Directory, name: bytes, node: Node, payload: Payload) -> None:
-        """Create a regular file.
+        """Create a regular file, or put it aside in `directory.small` where `small_files` can create it.
 
         Raises:
             PayloadFailed: the content cannot be read.
@@ -60,6 +64,22 @@ class NodePlacer:
         rich = bool(given) or directory.default_acl or volume.fat
         mode = writer.mode_of(mode)
         creation_mode = mode & 0o777 if mode >= 0 else node.mode & 0o777 | 0o600
+        owner = writer.owner_of(node)
+        if (
+            not rich
+            and payload.size <= _SMALL
+            and flags & writer.chattr == directory.chattr
+            and (owner is None or owner == directory.owner)
+            and (mode < 0 or not (directory.fix_modes or mode & self._not_by_open))
+            and writer.times
+            and not mtime_ns % volume.time_unit
+            and mtime_ns < PLAIN_TIMES
+        ):
+            data = _content(payload) if payload.size else b""
+            temporary = self._installer.temporary_name(name)
+            directory.small.append(SmallFile(temporary, name, data, creation_mode, mtime_ns))
+            directory.small_size += payload.size
+            return
         if rich:
             creation_mode |= 0o600  # who is not root may not set attributes of a file that is not writable
         fd, temporary = self._create(dir_fd, name, creation_mode)
@@ -71,7 +91,6 @@ class NodePlacer:
                 writer.set_early(fd, node)
             if payload.size:
                 self._write(fd, payload)
-            owner = writer.owner_of(node)
             if owner is not None and owner != directory.owner:
                 set_owner(fd, owner)
             if rich:
@@ -81,7 +100,7 @@ class NodePlacer:
             if rich:
                 self._enrich(fd, node, directory)
             if writer.times:
-                self._set_time(fd, mtime_ns, volume)
+                writer.set_time(fd, self._now, mtime_ns, volume)
             if not rich:
                 closing, fd = fd, -1
                 os.close(closing)  # first: some file systems tell only now that there was no room
@@ -99,6 +118,34 @@ class NodePlacer:
             if fd >= 0:
                 os.close(fd)
 
+    def small_files(self, dir_fd: int, files: list[SmallFile]) -> tuple[int, OSError | None]:
+        """Create files that `file` has put aside; any thread may.
+
+        Returns:
+            How many are done, and what the next one failed with, None where all are done.
+        """
+        place = 0
+        while place < len(files):
+            done, failed, renaming = create_files(dir_fd, files[place:], self._now, self._sparse)
+            place += done
+            if not failed:
+                break
+            error = OSError(failed, os.strerror(failed))
+            temporary, name = files[place][:2]
+            if renaming:
+                try:
+                    self._installer.install_over(dir_fd, temporary, name, error)
+                except OSError as final:
+                    with suppress(OSError):
+                        os.unlink(temporary, dir_fd=dir_fd)
+                    return place, final
+                place += 1
+            elif isinstance(error, FileExistsError):
+                files[place] = files[place]._replace(temporary=self._installer.temporary_name(name))
+            else:
+                return place, error
+        return place, None
+
     def _create(self, dir_fd: int, name: bytes, mode: int) -> tuple[int, bytes]:
         while True:
             temporary = self._installer.temporary_name(name)
@@ -113,6 +160,8 @@ class NodePlacer:
         directory.owner = (status.st_uid, status.st_gid)
         directory.fix_modes = stat.S_IMODE(status.st_mode) != mode & ~self._writer.umask
         directory.chattr = read_chattr(fd) & self._writer.chattr if self._writer.chattr else 0
+        if directory.fresh and not directory.flags and not directory.chattr and not directory.default_acl:
+            directory.volume.fix_modes = directory.fix_modes
 
     def _write(self, fd: int, payload: Payload) -> None:
         size = payload.size
@@ -145,12 +194,6 @@ class NodePlacer:
         writer.set_security(fd, node)
         writer.prove_flags(fd, node, directory.volume)
 
-    def _set_time(self, fd: int, mtime_ns: int, volume: Volume) -> None:
-        """Set the time of modification by descriptor."""
-        os.utime(fd, ns=(self._now, mtime_ns if mtime_ns < _PLAIN_TIMES else signed_time(mtime_ns)))
-        if not volume.exact_times or mtime_ns >= _PLAIN_TIMES:
-            self._writer.check_time(os.fstat(fd).st_mtime_ns, mtime_ns, volume)
-
     def symlink(self, directory: Directory, name: bytes, node: Node) -> None:
         """Create a symlink."""
         if not node.target or b"\0" in node.target:
@@ -167,7 +210,7 @@ class NodePlacer:
             if writer.times:
                 times = (self._now, signed_time(node.mtime_ns))
                 os.utime(temporary, ns=times, dir_fd=dir_fd, follow_symlinks=False)
-                if not directory.volume.exact_times or node.mtime_ns >= _PLAIN_TIMES:
+                if node.mtime_ns % directory.volume.time_unit or node.mtime_ns >= PLAIN_TIMES:
                     kept = os.lstat(temporary, dir_fd=dir_fd).st_mtime_ns
                     writer.check_time(kept, node.mtime_ns, directory.volume)
             self._installer.install(directory.fd, temporary, name)
@@ -224,3 +267,19 @@ class NodePlacer:
         if writer.times:
             os.utime(path, ns=(self._now, signed_time(node.mtime_ns)))
             writer.check_time(os.fstat(fd).st_mtime_ns, node.mtime_ns, volume)
+
+
+def _content(payload: Payload) -> bytes | bytearray | memoryview:
+    """All of a payload in one buffer, its own where it comes in one piece."""
+    size = payload.size
+    data = bytearray()
+    try:
+        for piece in payload.pieces():
+            if len(piece) == size:
+                return piece
+            data += piece  # a copy: a piece is valid only until the next one
+    except OSError as error:
+        raise PayloadFailed(error) from error
+    if len(data) != payload.size:
+        raise FormatError(f"Content of {len(data)} bytes where {payload.size} were announced")
+    return data

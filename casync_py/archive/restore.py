@@ -6,11 +6,14 @@ import errno
 import os
 import stat
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from casync_py.archive.apply import MetadataWriter
+from casync_py.archive.background import Background
 from casync_py.archive.delete import NotRemoved
 from casync_py.archive.directories import DirectoryPlacer
+from casync_py.archive.inode_flags import read_chattr
 from casync_py.archive.install import Installer
 from casync_py.archive.nodes import Entry, Leave
 from casync_py.archive.payload import readable
@@ -24,7 +27,7 @@ from casync_py.native import syncfs
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from casync_py.archive.install import Directory
+    from casync_py.archive.install import Directory, SmallFile
     from casync_py.archive.nodes import Node
 
 _OPEN_TARGET = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOCTTY
@@ -35,6 +38,13 @@ _SPECIAL = {
     stat.S_IFIFO: Feature.FIFOS,
     stat.S_IFSOCK: Feature.SOCKETS,
 }
+
+
+# Small files are written, and directories finished, by a thread of its own: creating a file is 15 to 30 us in the
+# kernel, as long as all else that is done for it. A batch makes handing over cheap; _AHEAD of them may wait.
+_BATCH_FILES = 32
+_BATCH_SIZE = 128 << 10
+_AHEAD = 128
 
 
 @dataclass(slots=True)
@@ -138,6 +148,8 @@ class _Run:
         self._lead = 0  # length of what paths have in front that the target does not
         self._inside = inside
         self._ended = False
+        self._background = Background(_AHEAD)
+        self._removed = 0  # in the background; the installer counts the rest
         self._symlinks = bool(features_mask & Feature.SYMLINKS)
         self._special = {kind for kind, feature in _SPECIAL.items() if features_mask & feature}
 
@@ -152,12 +164,15 @@ class _Run:
         try:
             fd, fresh = self._open_target(None if inside else node)
             try:
-                directory = self._directories.adopt(fd, os.fstat(fd), None if inside else node, fresh)
+                directory = self._directories.adopt(
+                    fd, os.fstat(fd), None if inside else node, read_chattr(fd) if fresh else None
+                )
             except BaseException:
                 os.close(fd)
                 raise
         except OSError as error:
             raise self._located(error, b"") from error
+        directory.prefix = self._prefix
         self._chain.push(directory)
 
     def _open_target(self, node: Node | None) -> tuple[int, bool]:
@@ -196,9 +211,13 @@ class _Run:
                 self._nodes.file(directory, name, node, payload)
                 stats.files += 1
                 stats.bytes += payload.size
+                if len(directory.small) >= _BATCH_FILES or directory.small_size >= _BATCH_SIZE:
+                    self._write_small(directory)
             elif kind == _DIRECTORY:
+                if self._chain.full:
+                    self._drain_all()
                 self._chain.push(self._directories.enter(directory, name, node))
-                self._prefix = path + b"/"
+                self._prefix = levels[-1].prefix = path + b"/"
                 stats.directories += 1
             else:
                 self._other(directory, name, node, kind)
@@ -229,19 +248,44 @@ class _Run:
         if depth < 1 or path != self._prefix[:-1] or self._ended:
             raise FormatError(f"The end of directory {readable(path) or '.'} is out of place")
         directory = levels[-1]
-        try:
-            if len(levels) > 1:
+        self._write_small(directory)
+        if len(levels) > 1:
+            try:
                 self._chain.open_parent()  # while the directory may still be searched
-            self._directories.leave(directory)
-        except OSError as error:
-            raise self._located(error, path, directory) from error
+            except OSError as error:
+                raise self._located(error, path, directory) from error
+            fd = self._chain.pop().fd
+            self._prefix = path[: path.rfind(b"/") + 1]
+            self._background.submit(partial(self._finish, directory, path), partial(os.close, fd))
+        else:
+            self._background.submit(partial(self._finish, directory, path))
+            self._background.drain()
+            self._ended = True
         if self._monitor.on_entry is not None:
             self._monitor.on_entry("Extracted", path)
-        if len(levels) > 1:
-            self._chain.pop()
-            self._prefix = path[: path.rfind(b"/") + 1]
-        else:
-            self._ended = True
+
+    def _write_small(self, directory: Directory) -> None:
+        """Have the small files of a directory written that wait for it."""
+        if directory.small:
+            files, directory.small, directory.small_size = directory.small, [], 0
+            self._background.submit(partial(self._write_files, directory, directory.fd, directory.prefix, files))
+
+    def _write_files(self, directory: Directory, fd: int, prefix: bytes, files: list[SmallFile]) -> None:
+        done, error = self._nodes.small_files(fd, files)
+        if error is not None:
+            raise self._located(error, prefix + files[done].name, directory) from error
+
+    def _finish(self, directory: Directory, path: bytes) -> None:
+        try:
+            self._removed += self._directories.leave(directory)
+        except OSError as error:
+            raise self._located(error, path, directory) from error
+
+    def _drain_all(self) -> None:
+        """Leave nothing to be written: the next step closes a directory on the way."""
+        for directory in self._chain.levels:
+            self._write_small(directory)
+        self._background.drain()
 
     def finish(self, sync: bool) -> RestoreStats:
         """Check that the entries were a whole tree, and make it durable."""
@@ -250,16 +294,19 @@ class _Run:
             raise FormatError(f"The entries end inside directory {readable(self._prefix[:-1]) or '.'}")
         try:
             if self._inside:
-                self._directories.leave(levels[0])
+                self._write_small(levels[0])
+                self._background.drain()
+                self._removed += self._directories.leave(levels[0])
             if sync:
                 syncfs(levels[0].fd)
         except OSError as error:
             raise self._located(error, b"") from error
-        self._stats.removed = self._installer.removed
+        self._stats.removed = self._installer.removed + self._removed
         return self._stats
 
     def close(self) -> None:
         """Close what is open, however far the restore came."""
+        self._background.close()
         self._chain.close()
 
     def _located(self, error: OSError, path: bytes, directory: Directory | None = None) -> OSError:

@@ -21,6 +21,8 @@ from casync_py.format.flags import Feature
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from casync_py.archive.payload import Status
+
 LOCKS = int(Feature.FLAG_IMMUTABLE | Feature.FLAG_APPEND)
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOCTTY
 _OPEN_ANY = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
@@ -34,7 +36,7 @@ class Level:
 
     __slots__ = ("fd", "identity")
 
-    def __init__(self, fd: int, status: os.stat_result) -> None:
+    def __init__(self, fd: int, status: os.stat_result | Status) -> None:
         self.fd = fd
         self.identity = (status.st_dev, status.st_ino)
 
@@ -47,6 +49,11 @@ class Chain(Generic[L]):
 
     def __init__(self) -> None:
         self.levels: list[L] = []
+
+    @property
+    def full(self) -> bool:
+        """Whether the next `push` closes a directory further up."""
+        return len(self.levels) >= _KEPT_OPEN
 
     def push(self, level: L) -> None:
         """Enter a child of the last directory; its descriptor becomes the chain's."""
@@ -74,9 +81,9 @@ class Chain(Generic[L]):
             parent.fd = fd
         return parent
 
-    def pop(self) -> None:
-        """Leave and close the last directory."""
-        os.close(self.levels.pop().fd)
+    def pop(self) -> L:
+        """Leave the last directory, whose descriptor becomes the caller's."""
+        return self.levels.pop()
 
     def close(self) -> None:
         """Close all that is open."""

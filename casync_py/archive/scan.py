@@ -18,9 +18,10 @@ from casync_py.archive.hard_links import LinkCounter
 from casync_py.archive.identity import Identities
 from casync_py.archive.node_reader import TYPE_MASK, NodeReader
 from casync_py.archive.nodes import Entry, Leave
-from casync_py.archive.payload import FilePayload, readable
+from casync_py.archive.payload import FilePayload, Status, readable
 from casync_py.errors import SourceChanged
 from casync_py.format.flags import Feature
+from casync_py.native import open_and_examine
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -42,7 +43,6 @@ _OTHERS = {
     S_IFSOCK: Feature.SOCKETS,
 }
 _ENCODING = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
-_fstat, _open = os.fstat, os.open
 _new = tuple.__new__  # a NamedTuple's own constructor takes twice as long
 
 
@@ -142,20 +142,20 @@ class _Scan:
             self._monitor.notice(str(self._links))
 
     def _file(self, directory: _Directory, name: bytes, path: bytes) -> Entry | None:
-        fd = _open(name, _OPEN, dir_fd=directory.fd)
+        reader = self._reader
+        fd, flags, xattrs, status = open_and_examine(directory.fd, name, reader.wants_flags, reader.wants_xattrs)
         try:
-            st = _fstat(fd)
-            mode, _, number, names, _, _, size, _, _, _ = st
+            st = _new(Status, status)
+            mode, number, _, names, _, _, size, _, _ = status
             if mode & TYPE_MASK != S_IFREG:
                 raise self._changed()
             if self._exclude_mounts and _mount_id(fd) != directory.mount:
                 os.close(fd)
                 return None
-            reader = self._reader
             device = reader.devices.get(number) or reader.device(fd, number)
             if device.api:
                 size = 0
-            node = reader.opened(fd, st, size, device)
+            node = reader.file(fd, st, size, device, flags, xattrs)
             if node is None:
                 os.close(fd)
                 return None

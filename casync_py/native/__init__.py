@@ -1,4 +1,4 @@
-"""The few inner loops that Python is too slow for: in C where the module was built, else in Python.
+"""The few inner loops and steps on files that Python is too slow for: in C where the module was built, else in Python.
 
 `KERNEL` says which runs, "native" or "python". The environment variable `CASYNC_PY_KERNEL` chooses: `python` takes the
 twin, `native` makes a missing C module an ImportError instead of a slow run.
@@ -13,14 +13,42 @@ _wanted = os.environ.get("CASYNC_PY_KERNEL")
 try:
     if _wanted == "python":
         raise ImportError("CASYNC_PY_KERNEL=python")
-    from casync_py.native._native import candidates, siphash24, siphash24_many, syncfs
+    from casync_py.native._native import (
+        candidates,
+        create_files,
+        open_and_examine,
+        read_rest,
+        read_whole,
+        siphash24,
+        siphash24_many,
+        syncfs,
+    )
 
     KERNEL = "native"
 except ImportError:
     if _wanted == "native":
         raise
-    from casync_py.native._python import candidates, siphash24, siphash24_many, syncfs
+    from casync_py.native._python import (
+        candidates,
+        create_files,
+        open_and_examine,
+        read_rest,
+        read_whole,
+        siphash24,
+        siphash24_many,
+        syncfs,
+    )
 
     KERNEL = "python"
 
-__all__ = ["KERNEL", "candidates", "siphash24", "siphash24_many", "syncfs"]
+__all__ = [
+    "KERNEL",
+    "candidates",
+    "create_files",
+    "open_and_examine",
+    "read_rest",
+    "read_whole",
+    "siphash24",
+    "siphash24_many",
+    "syncfs",
+]

@@ -4,6 +4,7 @@
 #define _GNU_SOURCE /* syncfs */
 #include <Python.h>
 
+#include "files.h"
 #include "kernels.h"
 
 #include <stdlib.h>
@@ -155,6 +156,10 @@ static PyObject *sync_file_system(PyObject *module, PyObject *args)
 static PyMethodDef methods[] = {
     {"candidates", candidates, METH_VARARGS, NULL},
     {"candidates_of_variant", candidates_of_variant, METH_VARARGS, NULL},
+    {"create_files", create_files, METH_VARARGS, NULL},
+    {"open_and_examine", open_and_examine, METH_VARARGS, NULL},
+    {"read_rest", read_rest, METH_VARARGS, NULL},
+    {"read_whole", read_whole, METH_VARARGS, NULL},
     {"siphash24", siphash24, METH_VARARGS, NULL},
     {"siphash24_many", siphash24_many, METH_VARARGS, NULL},
     {"syncfs", sync_file_system, METH_VARARGS, NULL},

@@ -8,10 +8,13 @@ import struct
 from array import array
 from typing import TYPE_CHECKING
 
+from casync_py.native._files import create_files, open_and_examine, read_rest, read_whole
 from casync_py.native._table import BUZHASH_TABLE
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
+
+__all__ = ["create_files", "open_and_examine", "read_rest", "read_whole"]  # with what is defined here
 
 WINDOW = 48
 MAX_BYTES = 1 << 31

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING
 from casync_py.errors import ChunkInvalid
 from casync_py.files import write_all
 from casync_py.ids import ID_SIZE, ChunkId
+from casync_py.native import read_whole
 
 if TYPE_CHECKING:
     from casync_py.store.directory import StoreDirectory
 
-# O_NONBLOCK: a fifo at a chunk's place must not hang the reader; O_NOFOLLOW: a link may lead out of the store
-_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 _MODE = 0o444  # casync's
 _DIGITS = 2 * ID_SIZE
@@ -42,32 +41,20 @@ def read_chunk_file(directory: StoreDirectory, root: int, chunk_id: ChunkId, pat
         OSError: it cannot be read; `filename` is its full path.
     """
     try:
-        fd = os.open(path, _READ, dir_fd=root)
+        found = read_whole(root, path, limit + (limit >> 4) + 4096)
     except FileNotFoundError:
         return None
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENXIO):  # a symbolic link, a socket
             raise not_a_file(directory, chunk_id, path) from None
         raise directory.with_path(error, path) from None
-    try:
-        stat = os.fstat(fd)
-        if not S_ISREG(stat.st_mode):
-            raise not_a_file(directory, chunk_id, path)
-        size = stat.st_size
-        if size > limit + (limit >> 4) + 4096:
-            reason = f"Its file has {size} bytes, too many for a chunk of at most {limit}"
-            raise ChunkInvalid(chunk_id, reason, os.path.join(directory.path, path))
-        data = os.read(fd, size)
-        while len(data) < size:
-            more = os.read(fd, size - len(data))
-            if not more:
-                break  # it shrank: the digest will tell
-            data += more
-    except OSError as error:
-        raise directory.with_path(error, path) from None
-    finally:
-        os.close(fd)
-    return data
+    if isinstance(found, bytes):
+        return found  # a file that shrank while it was read: the digest will tell
+    mode, size = found
+    if not S_ISREG(mode):
+        raise not_a_file(directory, chunk_id, path)
+    reason = f"Its file has {size} bytes, too many for a chunk of at most {limit}"
+    raise ChunkInvalid(chunk_id, reason, os.path.join(directory.path, path))
 
 
 def write_chunk_file(directory: StoreDirectory, root: int, path: str, data: bytes | memoryview) -> None:

@@ -46,7 +46,7 @@ def test_ioctl_numbers_are_those_of_the_headers() -> None:
 
 
 def test_every_chattr_feature_has_one_bit() -> None:
-    assert inode_flags._features_of_chattr(b"\xff" * 8) == CHATTR
+    assert inode_flags.chattr_features(0xFFFFFFFF) == CHATTR
     assert sorted(inode_flags._CHATTR.values()) == [1 << bit for bit in range(16, 26)]
 
 
