@@ -86,7 +86,7 @@ def test_a_chain_keeps_few_open_and_finds_its_way_back(tmp_path: Path) -> None:
     while len(chain.levels) > 1:
         parent = chain.open_parent()
         status = os.fstat(parent.fd)
-        chain.pop()
+        os.close(chain.pop().fd)
         expected.pop()
         assert (status.st_dev, status.st_ino) == expected[-1]
     chain.close()
