@@ -14,7 +14,16 @@ from casync_py.native._table import BUZHASH_TABLE
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-__all__ = ["create_files", "open_and_examine", "read_rest", "read_whole"]  # with what is defined here
+__all__ = [
+    "candidates",
+    "create_files",
+    "open_and_examine",
+    "read_rest",
+    "read_whole",
+    "siphash24",
+    "siphash24_many",
+    "syncfs",
+]
 
 WINDOW = 48
 MAX_BYTES = 1 << 31

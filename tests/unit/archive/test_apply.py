@@ -63,26 +63,45 @@ def test_numbers_that_are_no_owner(uid: int) -> None:
         MetadataWriter(IDS).owner_of(Node(0, uid=uid))
 
 
+SECOND = 10**9
+
+
+def test_a_volume_is_trusted_with_units_of_time_that_it_was_seen_to_keep() -> None:
+    writer = MetadataWriter(int(Feature.NSEC_TIME))
+    volume = Volume(fat=False)
+    for time, unit in (
+        (0, 2 * SECOND),
+        (4 * SECOND, 2 * SECOND),
+        (5 * SECOND, SECOND),
+        (4 * SECOND, SECOND),
+        (5 * SECOND + 1, 1),
+        (5 * SECOND, 1),
+        (0, 1),
+    ):
+        writer.check_time(time, time, volume)
+        assert volume.time_unit == unit
+
+
 @pytest.mark.parametrize(
-    ("feature", "granularity", "exact", "coarse"),
+    ("feature", "granularity", "proof", "rough"),
     [
-        (Feature.NSEC_TIME, 1, [123], [0, 100, 10**9]),
-        (Feature.USEC_TIME, 1000, [123_000], [0, 100_000]),
-        (Feature.SEC_TIME, 10**9, [3 * 10**9], [0, 4 * 10**9]),
+        (Feature.NSEC_TIME, 1, 123, 100),  # as what keeps units of 100 ns would
+        (Feature.USEC_TIME, 1000, 123_000, 100_000),
+        (Feature.SEC_TIME, SECOND, 3 * SECOND, 4 * SECOND),
     ],
 )
-def test_a_volume_is_trusted_with_times_only_after_one_that_proves_it(
-    feature: Feature, granularity: int, exact: list[int], coarse: list[int]
+def test_only_a_time_that_nothing_coarser_keeps_is_a_proof(
+    feature: Feature, granularity: int, proof: int, rough: int
 ) -> None:
     writer = MetadataWriter(int(feature))
     volume = Volume(fat=False)
-    for time in coarse:
-        writer.check_time(time, time, volume)
-        assert not volume.exact_times
+    writer.check_time(rough, rough, volume)
+    assert volume.time_unit > 1
     with pytest.raises(OSError, match="keeps the time"):
         writer.check_time(5 * granularity, 6 * granularity, volume)
-    writer.check_time(exact[0] + granularity - 1, exact[0], volume)
-    assert volume.exact_times
+    assert volume.time_unit > 1
+    writer.check_time(proof + granularity - 1, proof, volume)  # finer than what is restored does not matter
+    assert volume.time_unit == 1
 
 
 @pytest.mark.root
