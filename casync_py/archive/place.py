@@ -14,6 +14,7 @@ from casync_py.archive.holes import BLOCK, write_at, write_sparse
 from casync_py.archive.inode_flags import read_chattr
 from casync_py.archive.install import SmallFile, set_mode, set_owner
 from casync_py.archive.safe_dirs import LOCKS
+from casync_py.archive.stream import StreamPayload
 from casync_py.errors import FormatError
 from casync_py.format.flags import CHATTR
 from casync_py.native import create_files
@@ -272,6 +273,8 @@ class NodePlacer:
 def _content(payload: Payload) -> bytes | bytearray | memoryview:
     """All of a payload in one buffer, its own where it comes in one piece."""
     size = payload.size
+    if isinstance(payload, StreamPayload) and (whole := payload.whole()) is not None:
+        return whole
     data = bytearray()
     try:
         for piece in payload.pieces():

@@ -107,6 +107,13 @@ class StreamPayload:
         view[:size] = piece
         return size
 
+    def whole(self) -> memoryview | None:
+        """All content at once, where it lies in one buffer and none of it was taken yet; valid as a piece is."""
+        reader = self._stream.reader if self._stream is not None else None
+        if reader is None or reader.left != self.size or reader.end - reader.position < self.size:
+            return None
+        return reader.piece(self.size)
+
     def pieces(self) -> Iterator[memoryview]:
         """All remaining content, as views of the source's own buffers, each valid until the next one is asked for.
 
