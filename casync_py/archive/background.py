@@ -68,24 +68,29 @@ class Background:
             self._thread = None
 
     def _wait(self, number: int) -> None:
-        # In this order: the thread compares after it has counted, so one of both sees what the other has done.
-        self._reached.clear()
+        # In this order: the thread compares after it has counted, so one of both sees what the other has done. It may
+        # yet have compared with an earlier number, and wake us for that: hence the loop.
         self._awaited = number
-        if self._done < number:
-            self._reached.wait()
+        while self._done < number:
+            self._reached.clear()
+            if self._done < number:
+                self._reached.wait()
 
     def _run(self) -> None:
         while (task := self._tasks.get()) is not None:
             work, always = task
-            try:
-                if self._error is None and not self._stopped:
-                    work()
-            except BaseException as error:  # noqa: BLE001 - raised again where the caller is
+            if self._error is None and not self._stopped:
+                self._call(work)
+            if always is not None:
+                self._call(always)
+            del task, work, always  # what they hold must not outlive them
+            self._done += 1
+            if self._done >= self._awaited:
+                self._reached.set()
+
+    def _call(self, function: Callable[[], object]) -> None:
+        try:
+            function()
+        except BaseException as error:  # noqa: BLE001 - raised again where the caller is
+            if self._error is None:
                 self._error = error
-            finally:
-                if always is not None:
-                    always()
-                del task, work, always  # what they hold must not outlive them
-                self._done += 1
-                if self._done >= self._awaited:
-                    self._reached.set()
