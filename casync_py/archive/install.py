@@ -7,6 +7,7 @@ import os
 import secrets
 import stat
 from itertools import count
+from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple
 
 from casync_py.archive.delete import remove_tree
@@ -99,6 +100,7 @@ class Installer:
         self.delete = delete
         self.undo_immutable = undo_immutable
         self.removed = 0
+        self._counting = Lock()  # files are installed by two threads
         # Unique in this run and unlikely elsewhere; drawing 16 new digits for each file would cost a system call.
         self._run = secrets.token_hex(4).encode()
         self._numbers = count()
@@ -128,7 +130,7 @@ class Installer:
         if not self.delete:
             raise OSError(error.errno, "A directory is in the way, which --delete=no keeps")
         exchange(fd, temporary, name)
-        self.removed += remove_tree(fd, temporary, self.undo_immutable)
+        self._remove(fd, temporary)
 
     def install_directory(self, fd: int, temporary: bytes, name: bytes) -> None:
         """Put the directory `temporary` in the place of `name`, which is none, and remove that."""
@@ -139,7 +141,12 @@ class Installer:
                 raise
             unlock(fd, name)
             exchange(fd, temporary, name)
-        self.removed += remove_tree(fd, temporary, self.undo_immutable)
+        self._remove(fd, temporary)
+
+    def _remove(self, fd: int, name: bytes) -> None:
+        removed = remove_tree(fd, name, self.undo_immutable)
+        with self._counting:
+            self.removed += removed
 
 
 def set_owner(inode: int | str | bytes, owner: tuple[int, int], dir_fd: int | None = None) -> None:

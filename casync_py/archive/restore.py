@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from casync_py.archive.apply import MetadataWriter
+from casync_py.archive.apply import MetadataWriter, has_default_acl
 from casync_py.archive.background import Background
 from casync_py.archive.delete import NotRemoved
 from casync_py.archive.directories import DirectoryPlacer
@@ -165,7 +165,7 @@ class _Run:
             fd, fresh = self._open_target(None if inside else node)
             try:
                 directory = self._directories.adopt(
-                    fd, os.fstat(fd), None if inside else node, read_chattr(fd) if fresh else None
+                    fd, os.fstat(fd), None if inside else node, read_chattr(fd) if fresh else None, has_default_acl(fd)
                 )
             except BaseException:
                 os.close(fd)
@@ -204,6 +204,8 @@ class _Run:
         monitor, stats = self._monitor, self._stats
         monitor.path = path
         kind = node.mode & 0o170000
+        if kind == _DIRECTORY and self._chain.full:
+            self._drain_all()
         try:
             if kind == _FILE:
                 if payload is None:
@@ -211,11 +213,7 @@ class _Run:
                 self._nodes.file(directory, name, node, payload)
                 stats.files += 1
                 stats.bytes += payload.size
-                if len(directory.small) >= _BATCH_FILES or directory.small_size >= _BATCH_SIZE:
-                    self._write_small(directory)
             elif kind == _DIRECTORY:
-                if self._chain.full:
-                    self._drain_all()
                 self._chain.push(self._directories.enter(directory, name, node))
                 self._prefix = levels[-1].prefix = path + b"/"
                 stats.directories += 1
@@ -225,6 +223,9 @@ class _Run:
             raise failed.error from None
         except OSError as error:
             raise self._located(error, path, directory) from error
+        # Not above: what this raises is about an earlier file, and says so.
+        if len(directory.small) >= _BATCH_FILES or directory.small_size >= _BATCH_SIZE:
+            self._write_small(directory)
         monitor.entries += 1
         if monitor.on_entry is not None and kind != _DIRECTORY:
             monitor.on_entry("Extracted", path)
@@ -292,10 +293,11 @@ class _Run:
         levels = self._chain.levels
         if not levels or not (self._ended or (self._inside and len(levels) == 1)):
             raise FormatError(f"The entries end inside directory {readable(self._prefix[:-1]) or '.'}")
+        if self._inside:
+            self._write_small(levels[0])
+            self._background.drain()
         try:
             if self._inside:
-                self._write_small(levels[0])
-                self._background.drain()
                 self._removed += self._directories.leave(levels[0])
             if sync:
                 syncfs(levels[0].fd)
@@ -315,7 +317,7 @@ class _Run:
         refused = error.errno == errno.EPERM and not self._installer.undo_immutable
         if refused and directory is not None and is_locked(directory.fd, os.path.basename(path)):
             text += "; it or its directory is immutable or append-only, --undo-immutable=yes clears that"
-        if isinstance(error, NotRemoved):
-            path = self._prefix + os.fsencode(error.filename)
+        if isinstance(error, NotRemoved) and directory is not None:
+            path = directory.prefix + os.fsencode(error.filename)
         path = path[self._lead :]
         return OSError(error.errno, text, os.fsdecode(os.path.join(self._target, path) if path else self._target))
