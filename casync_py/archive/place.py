@@ -60,7 +60,7 @@ class NodePlacer:
             PayloadFailed: the content cannot be read.
         """
         mode, flags, _, _, mtime_ns, _, _, xattrs, acl, selinux, fcaps, projid, _, _, _ = node
-        writer, volume, dir_fd = self._writer, directory.volume, directory.fd
+        writer, volume = self._writer, directory.volume
         given = xattrs or acl is not None or fcaps is not None or selinux is not None or projid or flags & writer.fat
         rich = bool(given) or directory.default_acl or volume.fat
         mode = writer.mode_of(mode)
@@ -81,6 +81,20 @@ class NodePlacer:
             directory.small.append(SmallFile(temporary, name, data, creation_mode, mtime_ns))
             directory.small_size += payload.size
             return
+        self._file_in_steps(directory, name, node, payload, mode, creation_mode, rich)
+
+    def _file_in_steps(
+        self,
+        directory: Directory,
+        name: bytes,
+        node: Node,
+        payload: Payload,
+        mode: int,
+        creation_mode: int,
+        rich: bool,
+    ) -> None:
+        """Create a file that needs more: its directory's first one, a large one, one with attributes of its own."""
+        writer, volume, dir_fd, flags = self._writer, directory.volume, directory.fd, node.flags
         if rich:
             creation_mode |= 0o600  # who is not root may not set attributes of a file that is not writable
         fd, temporary = self._create(dir_fd, name, creation_mode)
@@ -92,6 +106,7 @@ class NodePlacer:
                 writer.set_early(fd, node)
             if payload.size:
                 self._write(fd, payload)
+            owner = writer.owner_of(node)
             if owner is not None and owner != directory.owner:
                 set_owner(fd, owner)
             if rich:
@@ -101,7 +116,7 @@ class NodePlacer:
             if rich:
                 self._enrich(fd, node, directory)
             if writer.times:
-                writer.set_time(fd, self._now, mtime_ns, volume)
+                writer.set_time(fd, self._now, node.mtime_ns, volume)
             if not rich:
                 closing, fd = fd, -1
                 os.close(closing)  # first: some file systems tell only now that there was no room

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 
     from casync_py.cli.command_line import Request
     from casync_py.cli.session import Session
+
+# Threads that fetch chunks need the GIL for a moment three times a chunk, from a main thread that seldom gives it up by
+# itself: measured on two cores, extracting a tree takes 10 % less time than with Python's 5 ms. make loses by it.
+_READING_SWITCH_S = 1e-5
 
 _COMPLETION_VARIABLE = "_CASYNC_PY_COMPLETE"  # click's name for it, set by the completion scripts
 _COMPLETION_OPTIONS = ("--install-completion", "--show-completion")
@@ -58,6 +63,8 @@ def _run_verb(request: Request, console: Console) -> None:
     verb = load_verb(request.verb)
     session = _session(request, console)
     _raise_descriptor_limit()
+    if request.verb != "make":
+        sys.setswitchinterval(_READING_SWITCH_S)
     notify_ready(os.environ)
     with ExitStack() as cleanup:
         if console.shows_progress and not (verb.streams and session.output.on_terminal):

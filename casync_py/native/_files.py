@@ -137,7 +137,8 @@ def create_files(
         How many are done; the errno of the next one, 0 where none failed; 1 if only its rename failed and it is left
         under its temporary name, else there is no such file.
     """
-    for done, (temporary, name, data, mode, mtime_ns) in enumerate(files):
+    taken = [_taken(*file) for file in files]  # all of them first, so that nothing is made where a type is wrong
+    for done, (temporary, name, data, mode, mtime_ns) in enumerate(taken):
         try:
             _create(directory, temporary, data, mode, (atime_ns, mtime_ns), sparse)
         except OSError as error:
@@ -149,11 +150,19 @@ def create_files(
     return len(files), 0, 0
 
 
-def _create(directory: int, name: bytes, data: Buffer, mode: int, times: tuple[int, int], sparse: bool) -> None:
+def _taken(
+    temporary: bytes, name: bytes, data: Buffer, mode: int, mtime_ns: int
+) -> tuple[bytes, bytes, memoryview, int, int]:
+    if b"\0" in temporary + name:
+        raise ValueError("embedded null byte")
+    return temporary, name, memoryview(data).cast("B"), int(mode), mtime_ns
+
+
+def _create(directory: int, name: bytes, data: memoryview, mode: int, times: tuple[int, int], sparse: bool) -> None:
     fd = os.open(name, _OPEN_NEW, mode, dir_fd=directory)
     try:
         try:
-            _write(fd, memoryview(data), sparse)
+            _write(fd, data, sparse)
             os.utime(fd, ns=times)
         finally:
             os.close(fd)

@@ -126,7 +126,9 @@ PyObject *read_rest(PyObject *module, PyObject *args)
     if (!PyArg_ParseTuple(args, "iw*LLL", &fd, &view, &size, &mtime_ns, &ctime_ns))
         return NULL;
     Py_BEGIN_ALLOW_THREADS
-    count = read(fd, view.buf, (size_t)view.len);
+    do
+        count = read(fd, view.buf, (size_t)view.len);
+    while (count < 0 && errno == EINTR);
     if (count < 0)
         error = errno;
     else if (count == view.len) {
@@ -270,6 +272,10 @@ static Py_ssize_t take_files(PyObject *files, struct new_file *taken, Py_ssize_t
         PyObject *item = PyList_GetItem(files, i);
         int mode;
 
+        if (item && !PyTuple_Check(item)) {
+            PyErr_SetString(PyExc_TypeError, "A file to create is not a tuple");
+            return i;
+        }
         if (!item || !PyArg_ParseTuple(item, "yyy*iL", &taken[i].temporary, &taken[i].name, &taken[i].data, &mode,
                                        &taken[i].mtime_ns))
             return i;
