@@ -41,9 +41,9 @@ class Shrinking(Bytes):
         return super().read_into(view)
 
 
-def collect(block_size: int) -> tuple[BlockWriter, list[tuple[bytearray, int]]]:
-    blocks: list[tuple[bytearray, int]] = []
-    return BlockWriter(lambda buffer, length: blocks.append((buffer, length)), block_size), blocks
+def collect(block_size: int) -> tuple[BlockWriter, list[tuple[memoryview, int]]]:
+    blocks: list[tuple[memoryview, int]] = []
+    return BlockWriter(lambda buffer, length: blocks.append((memoryview(buffer), length)), block_size), blocks
 
 
 @given(
@@ -75,3 +75,20 @@ def test_a_source_that_shrinks_is_an_error() -> None:
     payload.size = 10
     with pytest.raises(SourceChanged):
         writer.copy(payload)
+
+
+def test_memory_is_used_again_when_nobody_looks_at_it() -> None:
+    buffers = []
+    kept = []
+
+    def take(buffer: bytearray, _length: int) -> None:
+        buffers.append(id(buffer))
+        if len(buffers) == 3:
+            kept.append(memoryview(buffer))
+
+    writer = BlockWriter(take, 100)
+    for number in range(20):
+        writer.write(bytes([number]) * 100)
+    assert len(set(buffers)) < 6
+    assert buffers.count(buffers[2]) == 1
+    assert bytes(kept[0][OVERLAP : OVERLAP + 100]) == bytes([2]) * 100
