@@ -41,7 +41,11 @@ class BlockWriter:
     def _open(self, overlap: bytes | bytearray) -> None:
         # Memory that was written to before costs no page faults: a tenth of the time of making a tree.
         given = self._given
-        self._buffer = given.popleft() if given and _unused(given[0]) else bytearray(self._capacity)
+        if given and _unused(given[0]):
+            self._buffer = given.popleft()
+        else:
+            given.rotate(-1)  # so that one which is kept for long does not hide the others
+            self._buffer = bytearray(self._capacity)
         self._view = memoryview(self._buffer)
         self._view[OVERLAP - len(overlap) : OVERLAP] = overlap
         self._at = OVERLAP
