@@ -92,23 +92,23 @@ def test_a_task_that_ends_while_draining_begins_is_not_taken_for_the_last(
 ) -> None:
     """Its end may be told of an earlier number than the one that is waited for by now."""
     background = start(8)
-    first, told, second = threading.Event(), threading.Event(), threading.Event()
+    telling, cleared = threading.Event(), threading.Event()
     ran: list[int] = []
 
-    class Telling(threading.Event):
+    class Late(threading.Event):
         def clear(self) -> None:
             super().clear()
-            first.set()
-            told.wait(SECONDS)  # so the first task has ended in between
+            cleared.set()
 
         def set(self) -> None:
+            telling.set()
+            cleared.wait(SECONDS)
             super().set()
-            told.set()
 
-    background._reached = Telling()
-    background.submit(first.wait)
-    background.submit(partial(second.wait, 0.2), partial(ran.append, 2))
-    background._awaited = 1  # as an earlier wait leaves it
+    background._reached = Late()
+    background.submit(int)
+    assert telling.wait(SECONDS)
+    background.submit(partial(threading.Event().wait, 0.1), partial(ran.append, 2))
     background.drain()
     assert ran == [2]
 
@@ -159,6 +159,15 @@ def test_an_error_in_what_is_always_done_is_no_end_of_the_thread(start: Callable
     with pytest.raises(OSError, match="Closing"):
         background.drain()
     assert len(threads()) == 1
+
+
+def test_the_error_of_the_work_is_not_covered_by_that_of_what_is_always_done(
+    start: Callable[[int], Background],
+) -> None:
+    background = start(8)
+    background.submit(partial(fail, OSError(5, "Work")), partial(fail, OSError(5, "Closing")))
+    with pytest.raises(OSError, match="Work"):
+        background.drain()
 
 
 def test_no_more_than_one_above_the_limit_wait(start: Callable[[int], Background]) -> None:

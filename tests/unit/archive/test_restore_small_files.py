@@ -20,7 +20,7 @@ from casync_py.archive.install import Installer, SmallFile
 from casync_py.archive.nodes import Acl, AclEntry, Entry, Leave
 from casync_py.archive.restore import restore
 from casync_py.errors import FormatError
-from casync_py.format.flags import WITH_MASK, Feature, normalize
+from casync_py.format.flags import ANY_TIME, WITH_MASK, Feature, normalize
 from casync_py.monitor import Monitor
 from casync_py.native import create_files
 from casync_py.testing.compare import tree_differences
@@ -84,6 +84,48 @@ def test_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int) ->
     restore(entries(many(count)), tmp_path / "other", PLAIN)
     assert sum(sizes) == max(0, count - 1)
     assert tree_differences(tmp_path / "t", tmp_path / "other") == []
+
+
+def test_several_nodes_into_a_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = created_in_batches(monkeypatch)
+    made = many(40).children
+    stream = (item for name, child in made.items() for item in entries(child, b"somewhere/" + name))
+    assert restore(stream, tmp_path, PLAIN, inside=True).files == 40
+    assert sum(sizes) == 39
+    assert {os.fsencode(path.name): path.read_bytes() for path in tmp_path.iterdir()} == {
+        name: child.content for name, child in made.items()
+    }
+
+
+def test_a_time_is_read_back_until_one_has_proved_the_unit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = created_in_batches(monkeypatch)
+    second = 10**9
+    times = (4 * second, 6 * second, 7 * second, 9 * second, T, T + 1)
+    tree = directory({b"%d" % number: file(b"1", mtime_ns=time) for number, time in enumerate(times)})
+    restore(entries(tree), tmp_path, PLAIN)
+    assert sizes == [3]  # but the first, which teaches, the first odd second, and the first nanosecond
+    assert tuple(path.stat().st_mtime_ns for path in sorted(tmp_path.iterdir())) == times
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o077])
+def test_permissions_where_a_creation_does_not_give_what_was_expected(tmp_path: Path, umask: int) -> None:
+    """As on file systems with permissions of their own, or where somebody changes the umask meanwhile."""
+    children = {b"%d" % number: small(number, mode=mode) for number, mode in enumerate((0o644, 0o666, 0o600, 0o755))}
+    tree = directory({**children, b"d": directory(children), b"e": directory(children)})
+    old = os.umask(0o022)
+
+    def changed() -> Iterator[Entry | Leave]:
+        for item in entries(tree):
+            yield item
+            os.umask(umask)
+
+    try:
+        restore(changed(), tmp_path / "t", PLAIN)
+    finally:
+        os.umask(old)
+    for place_of in (".", "d", "e"):
+        found = [stat.S_IMODE((tmp_path / "t" / place_of / str(number)).stat().st_mode) for number in range(4)]
+        assert found == [0o644, 0o666, 0o600, 0o755]
 
 
 def test_large_files_between_small_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -281,6 +323,16 @@ def test_depth_and_width_with_few_descriptors(memory: Path, few_descriptors: Non
     restore(entries(directory()), memory / "t", PLAIN)
 
 
+def test_a_directory_is_closed_only_when_its_files_are_written(memory: Path, few_descriptors: None) -> None:
+    deep = directory()
+    for _ in range(90):
+        deep = directory({b"d": deep})
+    tree = directory({**many(3000).children, b"d": deep})
+    restore(entries(tree), memory / "t", PLAIN)
+    assert len(list((memory / "t").iterdir())) == 3001
+    assert temporaries(memory) == []
+
+
 def fill(path: Path) -> None:
     path.mkdir()
     (path / "x").mkdir()
@@ -378,8 +430,7 @@ def test_progress(tmp_path: Path) -> None:
     assert (stats.files, stats.directories) == (103, 3)
 
 
-def set_flags(path: Path) -> None:
-    flags = int(Feature.FLAG_NODUMP | Feature.FLAG_NOATIME)
+def set_flags(path: Path, flags: int = int(Feature.FLAG_NODUMP | Feature.FLAG_NOATIME)) -> None:
     fd = os.open(path, os.O_RDONLY)
     try:
         write_chattr(fd, flags, flags)
@@ -410,6 +461,7 @@ PARENTS: dict[str, Callable[[Path], object]] = {
     "setgid": set_group,
     "default ACL": set_default_acl,
     "flags": set_flags,
+    "flag that is set last": lambda path: set_flags(path, int(Feature.FLAG_NODUMP)),
 }
 KINDS = {
     b"1": small(1, **MINE),
@@ -476,6 +528,20 @@ def test_what_is_inherited_does_not_stay(
             assert (found.st_uid, found.st_gid) == (made.node.uid, made.node.gid)
 
 
+@pytest.mark.parametrize("parent", PARENTS)
+def test_what_is_inherited_in_one_directory_and_not_in_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parent: str
+) -> None:
+    (tmp_path / "batches" / "b").mkdir(parents=True)
+    PARENTS[parent](tmp_path / "batches" / "b")
+    kinds = tree_of_kinds()
+    tree = directory({name: directory({b"new": kinds}, **MINE) for name in (b"a", b"b", b"c")}, **MINE)
+    restore(entries(tree), tmp_path / "batches", ALL)
+    without_batches(monkeypatch)
+    restore(entries(tree), tmp_path / "alone", ALL)
+    assert tree_differences(tmp_path / "batches", tmp_path / "alone") == []
+
+
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
 @pytest.mark.parametrize("mask", [0, int(Feature.READ_ONLY), PLAIN, int(Feature.SEC_TIME | Feature.PERMISSIONS)])
 @pytest.mark.parametrize("parent", PARENTS)
@@ -492,6 +558,8 @@ def test_masks_that_leave_things_out(
     finally:
         os.umask(old)
     assert tree_differences(tmp_path / "batches", tmp_path / "alone", ignore) == []
+    if not mask & ANY_TIME:
+        assert all(path.stat().st_mtime_ns > T + 10**17 for path in (tmp_path / "batches").iterdir())
 
 
 def test_holes_in_small_files(tmp_path: Path) -> None:
