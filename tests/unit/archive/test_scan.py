@@ -303,8 +303,8 @@ def test_unreadable_without_root(tmp_path: Path) -> None:
             path.chmod(path.stat().st_mode | 0o055)
     code = (
         "import os, sys\n"
+        "from casync_py.archive.scan import scan\n"  # first: another user may not be able to read the interpreter
         "os.setgroups([]); os.setresgid(65534, 65534, 65534); os.setresuid(65534, 65534, 65534)\n"
-        "from casync_py.archive.scan import scan\n"
         "try:\n    list(scan(sys.argv[1], int(sys.argv[2])))\n"
         "except PermissionError as error:\n    print(error.filename)\n"
     )
