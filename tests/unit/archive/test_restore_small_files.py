@@ -20,7 +20,7 @@ from casync_py.archive.install import Installer, SmallFile
 from casync_py.archive.nodes import Acl, AclEntry, Entry, Leave
 from casync_py.archive.restore import restore
 from casync_py.errors import FormatError
-from casync_py.format.flags import ANY_TIME, WITH_MASK, Feature, normalize
+from casync_py.format.flags import WITH_MASK, Feature, normalize
 from casync_py.monitor import Monitor
 from casync_py.native import create_files
 from casync_py.testing.compare import tree_differences
@@ -558,8 +558,12 @@ def test_masks_that_leave_things_out(
     finally:
         os.umask(old)
     assert tree_differences(tmp_path / "batches", tmp_path / "alone", ignore) == []
-    if not mask & ANY_TIME:
-        assert all(path.stat().st_mtime_ns > T + 10**17 for path in (tmp_path / "batches").iterdir())
+
+
+def test_times_that_are_not_restored(tmp_path: Path) -> None:
+    tree = directory({b"%d" % number: file(b"1", mtime_ns=0) for number in range(4)})
+    restore(entries(tree), tmp_path, PLAIN & ~Feature.NSEC_TIME)
+    assert all(path.stat().st_mtime_ns > T for path in tmp_path.iterdir())
 
 
 def test_holes_in_small_files(tmp_path: Path) -> None:

@@ -410,7 +410,7 @@ def test_blocks_of_zeros_are_holes(kernel: Kernel, top: int, tmp_path: Path, dat
 
 @pytest.mark.parametrize("sparse", [True, False])
 def test_what_is_no_bytes_is_written_byte_for_byte(kernel: Kernel, top: int, tmp_path: Path, sparse: bool) -> None:
-    data: array[int] = array("Q", [0] * 1024 + [1 << 56] + [0] * 511 + [7] * 6000)
+    data: array[int] = array("Q", [0] * 4096 + [1 << 56] + [0] * 511 + [7] * 600)
     assert kernel.create_files(top, one(data), 0, sparse) == (1, *DONE)
     assert (tmp_path / "f").read_bytes() == data.tobytes()
 
