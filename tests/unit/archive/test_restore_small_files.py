@@ -72,7 +72,7 @@ def created_in_batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return sizes
 
 
-@pytest.mark.parametrize("count", [0, 1, 2, 32, 33, 34, 1000])
+@pytest.mark.parametrize("count", [0, 1, 2, 33, 34, 500])
 def test_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     sizes = created_in_batches(monkeypatch)
     stats = restore(entries(many(count)), tmp_path / "t", PLAIN)
@@ -201,7 +201,7 @@ def test_content_that_cannot_be_read_is_no_error_of_the_target(tmp_path: Path) -
     assert temporaries(tmp_path) == []
 
 
-@pytest.mark.parametrize("after", [0, 5, 50, 20_000])
+@pytest.mark.parametrize("after", [0, 50, 10_000])
 @pytest.mark.parametrize("inside", [False, True])
 def test_an_error_in_the_background_names_its_own_path(tmp_path: Path, after: int, inside: bool) -> None:
     """However far the others are by then."""
@@ -498,7 +498,7 @@ def tree_of_kinds() -> Made:
     )
 
 
-@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+@pytest.mark.parametrize("umask", [0o002, 0o077])
 @pytest.mark.parametrize("parent", PARENTS)
 def test_what_is_inherited_does_not_stay(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parent: str, umask: int
@@ -542,8 +542,8 @@ def test_what_is_inherited_in_one_directory_and_not_in_another(
     assert tree_differences(tmp_path / "batches", tmp_path / "alone") == []
 
 
-@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
-@pytest.mark.parametrize("mask", [0, int(Feature.READ_ONLY), PLAIN, int(Feature.SEC_TIME | Feature.PERMISSIONS)])
+@pytest.mark.parametrize("umask", [0o002, 0o077])
+@pytest.mark.parametrize("mask", [0, int(Feature.READ_ONLY), int(Feature.SEC_TIME | Feature.PERMISSIONS)])
 @pytest.mark.parametrize("parent", PARENTS)
 def test_masks_that_leave_things_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parent: str, mask: int, umask: int
