@@ -285,17 +285,14 @@ class NodePlacer:
             writer.check_time(os.fstat(fd).st_mtime_ns, node.mtime_ns, volume)
 
 
-def _content(payload: Payload) -> bytes | bytearray | memoryview:
-    """All of a payload in one buffer, its own where it comes in one piece."""
-    size = payload.size
+def _content(payload: Payload) -> bytes | bytearray:
+    """All of a small payload, copied: while it waits to be written it must not hold the large buffer it lay in."""
     if isinstance(payload, StreamPayload) and (whole := payload.whole()) is not None:
-        return whole
+        return bytes(whole)
     data = bytearray()
     try:
         for piece in payload.pieces():
-            if len(piece) == size:
-                return piece
-            data += piece  # a copy: a piece is valid only until the next one
+            data += piece
     except OSError as error:
         raise PayloadFailed(error) from error
     if len(data) != payload.size:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Sequence
 from struct import unpack_from
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, overload
 
 from casync_py.archive.stream import ByteSource
 from casync_py.errors import ChunkInvalid, ChunkMissing, FormatError, UsageError
 from casync_py.files import STDIN
 from casync_py.format.constants import ENTRY, ENTRY_SIZE, HEADER_SIZE
 from casync_py.format.flags import check
+from casync_py.ids import ChunkId
 
 if TYPE_CHECKING:
     from casync_py.format.index import Index
@@ -20,8 +22,7 @@ if TYPE_CHECKING:
 
 STANDARD_STREAM = "-"
 _READ_SIZE = 1 << 20
-_FIRST_WINDOW = 64  # rows asked for at a time; a reader that skips much is not served what it will not take
-_LARGEST_WINDOW = 4096  # reached by doubling; the memory that a fetch needs does not grow with the index
+_FIRST_WINDOW = 64  # rows asked for at first; a reader that skips much is not served what it will not take
 _DRAINED = 16  # rows; that many fetched for nothing cost less than starting to fetch anew
 
 
@@ -118,6 +119,28 @@ class ArchiveStart:
         self._source.skip(size)
 
 
+class _Ids(Sequence[ChunkId]):
+    """The ids of some rows of an index, read when they are asked for: what is held does not grow with the index."""
+
+    def __init__(self, index: Index, start: int, stop: int) -> None:
+        self._index = index
+        self._start = start
+        self._stop = stop
+
+    def __len__(self) -> int:
+        return self._stop - self._start
+
+    @overload
+    def __getitem__(self, place: int) -> ChunkId: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[ChunkId]: ...
+    def __getitem__(self, place: int | slice) -> ChunkId | Sequence[ChunkId]:
+        if isinstance(place, slice):
+            start, stop, step = place.indices(len(self))
+            return self._index.ids(self._start + start, self._start + stop)[::step]
+        return self._index[self._start + range(len(self))[place]].chunk_id
+
+
 class IndexStream:
     """The stream that an index describes: chunks in order, fetched ahead, each of the length that its row says."""
 
@@ -129,7 +152,7 @@ class IndexStream:
         self._budget = budget
         self._monitor = monitor
         self._next = 0  # row that `_stream` delivers next
-        self._window = _FIRST_WINDOW
+        self._reads_on = False  # a first window was read to its end: the rest is asked for at once
         self._window_end = 0
         self._stream: ChunkStream | None = None
         self._lead = 0  # bytes of the next chunk that were skipped already
@@ -153,9 +176,10 @@ class IndexStream:
 
     def _open_window(self) -> None:
         self.close()
-        self._window_end = min(self._next + self._window, len(self._index))
-        self._window = min(2 * self._window, _LARGEST_WINDOW)
-        self._stream = self._store.get_many(self._index.ids(self._next, self._window_end), self._budget)
+        rows = len(self._index)
+        self._window_end = rows if self._reads_on else min(self._next + _FIRST_WINDOW, rows)
+        self._reads_on = True
+        self._stream = self._store.get_many(_Ids(self._index, self._next, self._window_end), self._budget)
 
     def _take(self, size: int) -> bytes | memoryview:
         assert self._stream is not None
@@ -183,7 +207,7 @@ class IndexStream:
         elif row != self._next:
             self.close()
             self._next = row
-            self._window = _FIRST_WINDOW
+            self._reads_on = False
         self._lead = at - self._index[row].start
 
     def close(self) -> None:

@@ -75,7 +75,6 @@ def rest(stream: IndexStream) -> bytes:
 
 def test_the_whole_stream(index: Index, store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream_module, "_FIRST_WINDOW", 3)
-    monkeypatch.setattr(stream_module, "_LARGEST_WINDOW", 7)
     monitor = Monitor()
     assert rest(IndexStream(index, store, 1000, monitor)) == DATA
     assert (monitor.done, monitor.chunks_new) == (len(DATA), len(index))
