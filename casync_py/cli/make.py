@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING
 
 from casync_py.cli.render import count_text, result_line, size_text
 from casync_py.cli.session import Session, Verb
 from casync_py.errors import UsageError
+from casync_py.files import STDOUT
 
 if TYPE_CHECKING:
     from casync_py.api import MakeResult
@@ -21,6 +23,8 @@ def run(session: Session) -> None:
     to_stdout = output is None or output == "-"
     if to_stdout and session.json:
         raise UsageError("--json needs standard output for itself; name an OUTPUT")
+    if to_stdout and os.isatty(STDOUT):
+        raise UsageError("An archive or index is not for a terminal; name an OUTPUT, or redirect standard output")
     begin = time.monotonic()
     result = api.make(output, source, session.settings, session.monitor)
     if session.json:

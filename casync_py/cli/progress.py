@@ -59,7 +59,9 @@ def progress_line(monitor: Monitor, elapsed_s: float, width: int) -> str:
     parts.append(size_text(done))
     parts.append(f"{size_text(done / elapsed_s)}/s")
     if monitor.chunks_new or monitor.chunks_reused:
-        parts.append(f"{count_text(monitor.chunks_new, 'chunk')} new, {monitor.chunks_reused:,} reused")
+        new = "new" if monitor.stage == "Packing" else "fetched"
+        reused = f", {monitor.chunks_reused:,} reused" if monitor.chunks_reused else ""
+        parts.append(f"{count_text(monitor.chunks_new, 'chunk')} {new}{reused}")
     if monitor.entries:
         parts.append(count_text(monitor.entries, "entry"))
     line = "  ".join(parts)

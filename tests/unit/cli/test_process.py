@@ -227,3 +227,13 @@ def test_progress_on_a_terminal(tmp_path: Path) -> None:
     assert status == 1
     assert shown.startswith(b"\r\x1b[KExtracting  0 B")
     assert re.fullmatch(rb"casync-py: .*\r\n", shown.rpartition(b"\x1b[K")[2])
+
+
+@pytest.mark.parametrize("words", [("make",), ("make", "-", "one"), ("make", "--what=archive-index", "-", "one")])
+def test_no_archive_goes_to_a_terminal(tree: Path, words: tuple[str, ...]) -> None:
+    ours, theirs = pty.openpty()
+    with os.fdopen(ours), os.fdopen(theirs, "w") as terminal:
+        done = run(*words, cwd=tree, stdout=terminal)
+    assert done.returncode == 1
+    assert b"terminal" in done.stderr
+    assert not (tree / "default.castr").exists()
