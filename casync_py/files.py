@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 _CREATE = os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+STANDARD_STREAM = "-"  # as a path: standard input or output
 STDIN, STDOUT = 0, 1  # descriptors; the objects in `sys` may be closed or replaced
 NAME_MAX = 255  # Linux: bytes of one path component
 

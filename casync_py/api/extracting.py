@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from casync_py.api.opening import (
-    STANDARD_STREAM,
     input_type,
     is_standard,
     local_path,
@@ -15,6 +14,7 @@ from casync_py.api.opening import (
     selected,
 )
 from casync_py.errors import UsageError
+from casync_py.files import STANDARD_STREAM
 from casync_py.monitor import Monitor
 from casync_py.options import Settings
 from casync_py.remote.endpoint import OffersTarget

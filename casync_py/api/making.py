@@ -7,8 +7,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from casync_py.api.opening import STANDARD_STREAM, directory, feature_flags, input_type, local_path, main_store
+from casync_py.api.opening import directory, feature_flags, input_type, local_path, main_store
 from casync_py.errors import UsageError
+from casync_py.files import STANDARD_STREAM
 from casync_py.monitor import Monitor
 from casync_py.options import Settings
 from casync_py.remote.endpoint import OffersStore, OffersUpload

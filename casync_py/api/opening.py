@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from casync_py.digest import digest_of_flags
 from casync_py.errors import UsageError
-from casync_py.files import STDIN
+from casync_py.files import STANDARD_STREAM, STDIN
 from casync_py.format.flags import WITH_MASK, Feature, effective_flags
 from casync_py.remote.endpoint import OffersArchive, OffersIndex, OffersStore
 from casync_py.remote.locator import LocatorKind, parse_locator
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from casync_py.options import Settings
     from casync_py.store.base import Store
     from casync_py.sync.stream import ArchiveSource, IndexStream
-
-STANDARD_STREAM = "-"
 
 
 def is_standard(text: str | None) -> bool:

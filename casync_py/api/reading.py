@@ -130,8 +130,6 @@ def digest(
             return _digest_bytes(iter(stream.read, b""), DEFAULT_DIGEST)  # whatever the index says, as casync does
     from casync_py.sync.digesting import digest_entries
 
-    if input is None and kind is Kind.DIRECTORY:
-        input = "."  # noqa: A001
     with open_tree(input, kind, settings, monitor) as tree:
         return digest_entries(selected(tree.entries, subpath), tree.features, tree.digest, monitor).hex()
 

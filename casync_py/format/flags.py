@@ -203,10 +203,15 @@ def effective_flags(with_: Iterable[int], without: Iterable[int], default: int, 
         default: `WITH_MASK` for trees, 0 for blobs (casync's default is "all", not "best").
         extra: EXCLUDE_* bits and the digest's bit, added before the set is normalised.
     """
+    return normalize(chosen_bits(with_, without, default) | extra)
+
+
+def chosen_bits(with_: Iterable[int], without: Iterable[int], default: int) -> int:
+    """The union of `with_` (or `default` where it is empty), less `without`, not normalised."""
     bits = 0
     for given in with_:
         bits |= given
     bits = bits or default
     for taken in without:
         bits &= ~taken
-    return normalize(bits | extra)
+    return bits

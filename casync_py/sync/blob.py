@@ -7,15 +7,13 @@ import os
 import stat
 from typing import TYPE_CHECKING, Protocol, Self
 
-from casync_py.archive.holes import write_sparse
+from casync_py.archive.holes import write_at, write_sparse
 from casync_py.errors import SourceChanged, UsageError
-from casync_py.files import STDIN, STDOUT, AtomicFile, write_all
+from casync_py.files import STANDARD_STREAM, STDIN, STDOUT, AtomicFile, write_all
 from casync_py.sync.superblock import device_size
 
 if TYPE_CHECKING:
     from types import TracebackType
-
-STANDARD_STREAM = "-"
 
 
 class Blob(Protocol):
@@ -132,7 +130,7 @@ class FileTarget:
             if self._sparse:
                 write_sparse(self._fd, data, offset)
             else:
-                _write_all_at(self._fd, data, offset)
+                write_at(self._fd, data, offset)
         except OSError as error:
             raise OSError(error.errno, error.strerror, self.name) from None
 
@@ -174,11 +172,3 @@ class StreamTarget:
 
     def abort(self) -> None:
         """What was written cannot be taken back; the exit status tells."""
-
-
-def _write_all_at(fd: int, data: bytes | memoryview, offset: int) -> None:
-    view = memoryview(data)
-    while view:
-        written = os.pwrite(fd, view, offset)
-        view = view[written:]
-        offset += written

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from casync_py.archive.encoder import encode
 from casync_py.archive.nodes import Entry
 from casync_py.chunking.chunker import OVERLAP
-from casync_py.files import STDOUT, AtomicFile, write_all
+from casync_py.files import STANDARD_STREAM, STDOUT, AtomicFile, write_all
 from casync_py.sync.blocks import BlockWriter
 from casync_py.sync.pipeline import ChunkPipeline, StreamDigest
 
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from casync_py.sync.upload import Upload
 
     Take = Callable[[bytearray, int], None]
-
-STANDARD_STREAM = "-"
 
 
 @dataclass(frozen=True, slots=True)

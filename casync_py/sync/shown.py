@@ -7,7 +7,7 @@ import stat
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from casync_py.format.flags import ANY_UIDS, WITH_MASK, Feature, mask_for_reading
+from casync_py.format.flags import ANY_UIDS, WITH_MASK, Feature, chosen_bits, mask_for_reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -87,10 +87,4 @@ def shown_mask(with_: Iterable[int], without: Iterable[int], archive_features: i
         with_, without: feature bits of each option.
         archive_features: those of the archive's entries.
     """
-    wanted = 0
-    for bits in with_:
-        wanted |= bits
-    wanted = wanted or WITH_MASK
-    for bits in without:
-        wanted &= ~bits
-    return mask_for_reading(wanted, archive_features)
+    return mask_for_reading(chosen_bits(with_, without, WITH_MASK), archive_features)

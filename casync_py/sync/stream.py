@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol, overload
 
 from casync_py.archive.stream import ByteSource
 from casync_py.errors import ChunkInvalid, ChunkMissing, FormatError, UsageError
-from casync_py.files import STDIN
+from casync_py.files import STANDARD_STREAM, STDIN
 from casync_py.format.constants import ENTRY, ENTRY_SIZE, HEADER_SIZE
 from casync_py.format.flags import check
 from casync_py.ids import ChunkId
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from casync_py.monitor import Monitor
     from casync_py.store.base import ChunkStream, Store
 
-STANDARD_STREAM = "-"
 _READ_SIZE = 1 << 20
 _FIRST_WINDOW = 64  # rows asked for at first; a reader that skips much is not served what it will not take
 _DRAINED = 16  # rows; that many fetched for nothing cost less than starting to fetch anew

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from casync_py.files import STDOUT, AtomicFile, write_all
+from casync_py.files import STANDARD_STREAM, STDOUT, AtomicFile, write_all
 from casync_py.format.index import IndexWriter
 
 if TYPE_CHECKING:
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from casync_py.ids import ChunkId
     from casync_py.store.base import WritableStore
     from casync_py.store.chunk import Chunk
-
-STANDARD_STREAM = "-"
 
 
 @dataclass(frozen=True, slots=True)
