@@ -1,8 +1,8 @@
 """The few errors that casync_py raises, each a decision for whoever catches it.
 
-Hostile or damaged bytes raise only `FormatError` (and later `ProtocolError`); a missing chunk sends the reader to the
-next store; an invalid one is discarded; `UsageError` is the caller's mistake. What the operating system refuses stays
-an `OSError`, with the object's path in `filename`.
+Hostile or damaged bytes raise only `FormatError` and `ProtocolError`; a missing chunk sends the reader to the next
+store; an invalid one is discarded; after a `PeerError` the connection is over; `UsageError` is the caller's mistake.
+What the operating system refuses stays an `OSError`, with the object's path in `filename`.
 """
 
 from __future__ import annotations
@@ -68,3 +68,23 @@ class ChunkInvalid(CasyncError):
 
 class SourceChanged(CasyncError):
     """A file changed while it was read, so that what was read is no state that the file ever had."""
+
+
+class PeerError(CasyncError):
+    """The other end of a connection failed us: it is gone, it is silent, or it told us that it gives up.
+
+    `reason` says what happened, `name` names the other end (set by whoever knows it, often later than the error was
+    raised).
+    """
+
+    def __init__(self, reason: str, name: str | None = None) -> None:
+        super().__init__(reason, name)
+        self.reason = reason
+        self.name = name
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.reason}" if self.name else self.reason
+
+
+class ProtocolError(PeerError):
+    """The other end broke the protocol: what it sent is no message, or none that may be sent at that point."""
