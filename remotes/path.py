@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from casync_py.store.local import LocalStore
 from casync_py.sync.blob import FileBlob, FileTarget
-from casync_py.sync.upload import LocalUpload, UploadPlan
+from casync_py.sync.upload import PairedUpload, UploadPlan, local_upload
 
 if TYPE_CHECKING:
     from casync_py.format.index import Index
@@ -45,5 +45,5 @@ class PathEndpoint:
     def open_target(self, size: int, punch_holes: bool = True) -> FileTarget:
         return FileTarget(self.path, size, punch_holes)
 
-    def open_upload(self, store: WritableStore, plan: UploadPlan) -> LocalUpload:
-        return LocalUpload(self.path, store, plan)
+    def open_upload(self, store: WritableStore, plan: UploadPlan) -> PairedUpload:
+        return local_upload(self.path, store, plan)

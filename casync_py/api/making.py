@@ -132,16 +132,17 @@ def _make_blob(output: str, source: str, settings: Settings, monitor: Monitor) -
 def _make_tree(kind: Kind, output: str, source: str, settings: Settings, monitor: Monitor) -> Made:
     from casync_py.archive.scan import scan
     from casync_py.sync.make import make_archive, tree_stream
+    from casync_py.sync.upload import LocalFile
 
     root = directory(source)
     features = feature_flags(settings, kind)
     mode = os.stat(root).st_mode & 0o666
-    with closing(scan(root, features, monitor=monitor)) as nodes:
-        stream = tree_stream(nodes, features, monitor)
-        if kind is Kind.ARCHIVE_INDEX:
-            return _make_index(kind, output, stream, mode, settings, monitor)
-        path = output if output == STANDARD_STREAM else local_path(output, "make an archive")
-        return make_archive(stream, path, mode, settings.digest, stream_digest=settings.archive_digest, monitor=monitor)
+    stream = tree_stream(lambda: scan(root, features, monitor=monitor), features, monitor)
+    if kind is Kind.ARCHIVE_INDEX:
+        return _make_index(kind, output, stream, mode, settings, monitor)
+    path = output if output == STANDARD_STREAM else local_path(output, "make an archive")
+    file = LocalFile(path, mode)
+    return make_archive(stream, file, settings.digest, stream_digest=settings.archive_digest, monitor=monitor)
 
 
 def _make_index(
@@ -179,9 +180,9 @@ def _writable_store(text: str, settings: Settings) -> WritableStore:
 
 def _upload(output: str, store: WritableStore, plan: UploadPlan) -> Upload:
     if output == STANDARD_STREAM:
-        from casync_py.sync.upload import LocalUpload
+        from casync_py.sync.upload import local_upload
 
-        return LocalUpload(output, store, plan)
+        return local_upload(output, store, plan)
     endpoint = open_remote(output)
     if not isinstance(endpoint, OffersUpload):
         raise UsageError(f"{output}: Cannot make an index there")

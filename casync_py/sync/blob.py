@@ -66,6 +66,10 @@ class FileBlob:
             raise SourceChanged(f"{self.name} changed while it was read")
         return count
 
+    def rewind(self) -> None:
+        """Let `read_into` begin again at the start."""
+        self._at = 0
+
     def read_at(self, offset: int, length: int) -> bytes:
         return os.pread(self.fd, max(0, min(length, self.size - offset)), offset)
 

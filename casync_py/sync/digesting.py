@@ -13,7 +13,7 @@ from casync_py.sync.node_digests import payload_digest
 from casync_py.sync.shown import shown_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from casync_py.archive.nodes import Leave
     from casync_py.digest import Digest
@@ -42,12 +42,12 @@ def digest_entries(
     if not stat.S_ISDIR(top.node.mode):
         raise UsageError(f"Path {shown_path(top.path).decode()} does not refer to a file or directory")
     monitor = monitor or Monitor()
-    made = digest_stream(tree_stream(_rooted(top, entries), features, monitor), digest, monitor)
+    made = digest_stream(tree_stream(lambda: _rooted(top, entries), features, monitor), digest, monitor)
     assert made.digest is not None, "asked for"
     return bytes.fromhex(made.digest)
 
 
-def _rooted(top: Entry, below: Iterator[Entry | Leave]) -> Iterator[Entry | Leave]:
+def _rooted(top: Entry, below: Iterator[Entry | Leave]) -> Generator[Entry | Leave, None, None]:
     """A directory as the root of an archive of its own, which has no FILENAME."""
     yield top._replace(name=b"")
     yield from below

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from casync_py.archive.encoder import encode
 from casync_py.archive.nodes import Entry
 from casync_py.chunking.chunker import OVERLAP
-from casync_py.files import STANDARD_STREAM, STDOUT, AtomicFile, write_all
+from casync_py.monitor import Monitor
 from casync_py.sync.blocks import BlockWriter
 from casync_py.sync.pipeline import ChunkPipeline, StreamDigest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     from casync_py.archive.nodes import Leave
     from casync_py.chunking.params import ChunkParams
     from casync_py.digest import Digest
-    from casync_py.monitor import Monitor
     from casync_py.options import Resources
-    from casync_py.sync.blocks import Readable
-    from casync_py.sync.upload import Upload
+    from casync_py.sync.upload import FileSink, Upload
 
     Take = Callable[[bytearray, int], None]
 
@@ -45,7 +43,11 @@ def make_index(
     resources: Resources,
     monitor: Monitor,
 ) -> Made:
-    """Chunk the stream that `write_stream` writes, into an upload; commits it, or aborts it on any error."""
+    """Chunk a stream into an upload; commits it, or aborts it on any error.
+
+    Args:
+        write_stream: writes the whole stream; called again where the upload wants chunks that it could not keep.
+    """
     with ExitStack() as cleanup:
         cleanup.callback(upload.abort)
         pipeline = cleanup.enter_context(ChunkPipeline(upload, params, digest, resources, monitor))
@@ -56,26 +58,42 @@ def make_index(
         size = _run(write_stream, takers)
         pipeline.finish()
         result = Made(size, whole.finish() if whole is not None else None)
+        while upload.wants_again():
+            with _unwatched(monitor), ChunkPipeline(upload, params, digest, resources, Monitor()) as again:
+                _run(write_stream, [again.feed])
+                again.finish()
         upload.commit()
     return result
 
 
+@contextmanager
+def _unwatched(monitor: Monitor) -> Iterator[None]:
+    """What is read a second time is neither counted nor told again."""
+    entries, notices = monitor.entries, len(monitor.notices)
+    on_entry, on_notice = monitor.on_entry, monitor.on_notice
+    monitor.on_entry = monitor.on_notice = None
+    try:
+        yield
+    finally:
+        monitor.on_entry, monitor.on_notice = on_entry, on_notice
+        monitor.entries = entries
+        del monitor.notices[notices:]
+
+
 def make_archive(
     write_stream: Callable[[BlockWriter], None],
-    path: str,
-    mode: int,
+    file: FileSink,
     digest: Digest,
     *,
     stream_digest: bool,
     monitor: Monitor,
 ) -> Made:
-    """Write the stream to a new file that appears when it is complete, or to standard output for `-`."""
+    """Write a stream to a file; commits it, or aborts it on any error."""
     with ExitStack() as cleanup:
-        file = cleanup.enter_context(AtomicFile(path, mode)) if path != STANDARD_STREAM else None
-        fd = file.fd if file is not None else STDOUT
+        cleanup.callback(file.abort)
 
         def store(buffer: bytearray, length: int) -> None:
-            write_all(fd, memoryview(buffer)[OVERLAP : OVERLAP + length])
+            file.write(memoryview(buffer)[OVERLAP : OVERLAP + length])
             monitor.done += length
 
         takers: list[Take] = [store]
@@ -84,8 +102,7 @@ def make_archive(
             takers.insert(0, whole.feed)
         size = _run(write_stream, takers)
         result = Made(size, whole.finish() if whole is not None else None)
-        if file is not None:
-            file.commit()
+        file.commit()
     return result
 
 
@@ -110,19 +127,35 @@ def _run(write_stream: Callable[[BlockWriter], None], takers: list[Take]) -> int
     return writer.finish()
 
 
-def tree_stream(entries: Iterator[Entry | Leave], features: int, monitor: Monitor) -> Callable[[BlockWriter], None]:
-    """The archive of a stream of entries, to be written."""
+def tree_stream(
+    open_entries: Callable[[], Generator[Entry | Leave, None, None]], features: int, monitor: Monitor
+) -> Callable[[BlockWriter], None]:
+    """The archive of a stream of entries, to be written as often as they can be opened."""
 
     def write(writer: BlockWriter) -> None:
-        encode(_watched(entries, monitor), writer, features)
+        with closing(open_entries()) as entries:
+            encode(_watched(entries, monitor), writer, features)
 
     return write
 
 
-def blob_stream(blob: Readable) -> Callable[[BlockWriter], None]:
-    """A blob's bytes, to be written."""
+class Source(Protocol):
+    """Bytes to be read in order, from the start as often as one likes."""
+
+    size: int
+
+    def read_into(self, view: memoryview, /) -> int:
+        """As `Payload.read_into`."""
+
+    def rewind(self) -> None:
+        """Go back to the start."""
+
+
+def blob_stream(blob: Source) -> Callable[[BlockWriter], None]:
+    """A blob's bytes, to be written as often as one likes."""
 
     def write(writer: BlockWriter) -> None:
+        blob.rewind()
         writer.copy(blob)
 
     return write

@@ -46,7 +46,7 @@ class _Stored(NamedTuple):
     end: int
     chunk_id: ChunkId
     size: int
-    new: bool
+    new: bool | None  # None: whoever took it counts it
     stored_size: int
 
 
@@ -139,7 +139,8 @@ class ChunkPipeline:
         stored = []
         for piece, chunk_id, there in zip(batch, ids, known, strict=True):
             size = sum(map(len, piece.parts))
-            new, stored_size = False, 0
+            new: bool | None = False
+            stored_size = 0
             if not there:
                 chunk = Chunk(chunk_id, plain=piece.parts[0] if len(piece.parts) == 1 else b"".join(piece.parts))
                 new, stored_size = self._upload.put(chunk), chunk.stored_size
@@ -164,7 +165,7 @@ class ChunkPipeline:
                     monitor.chunks_new += 1
                     monitor.bytes_new += plain_size
                     monitor.bytes_stored += stored_size
-                else:
+                elif new is not None:
                     monitor.chunks_reused += 1
                     monitor.bytes_reused += plain_size
             monitor.done += size

@@ -33,11 +33,14 @@ class MemoryUpload:
     def recognise(self, ids: Sequence[ChunkId]) -> list[bool]:
         return self.store.recognise(ids)
 
-    def put(self, chunk: Chunk) -> bool:
+    def put(self, chunk: Chunk) -> bool | None:
         return self.store.put(chunk)
 
     def append(self, end: int, chunk_id: bytes) -> None:
         self.rows.append((end, chunk_id))
+
+    def wants_again(self) -> bool:
+        return False
 
     def commit(self) -> None:
         self.store.flush()
@@ -87,7 +90,7 @@ def run_pipeline(upload: MemoryUpload, data: bytes) -> None:
 
 
 class FailingUpload(MemoryUpload):
-    def put(self, chunk: Chunk) -> bool:
+    def put(self, chunk: Chunk) -> bool | None:
         raise OSError(28, "No space left on device", "store")
 
 

@@ -14,7 +14,7 @@ from casync_py.format.index import Index
 from casync_py.ids import ChunkId
 from casync_py.store.chunk import Chunk
 from casync_py.store.memory import MemoryStore
-from casync_py.sync.upload import LocalUpload, UploadPlan
+from casync_py.sync.upload import UploadPlan, local_upload
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,7 +38,7 @@ class OrderedStore(MemoryStore):
 def test_chunks_first_then_the_index(tmp_path: Path) -> None:
     store = OrderedStore()
     store.index = tmp_path / "x.caibx"
-    upload = LocalUpload(str(store.index), store, PLAN)
+    upload = local_upload(str(store.index), store, PLAN)
     assert upload.recognise([ID]) == [False]
     assert upload.put(Chunk(ID, plain=PLAIN))
     upload.append(len(PLAIN), ID)
@@ -53,7 +53,7 @@ def test_chunks_first_then_the_index(tmp_path: Path) -> None:
 
 
 def test_given_up(tmp_path: Path) -> None:
-    upload = LocalUpload(str(tmp_path / "x.caibx"), MemoryStore(), PLAN)
+    upload = local_upload(str(tmp_path / "x.caibx"), MemoryStore(), PLAN)
     upload.append(1, ID)
     upload.abort()
     upload.abort()
@@ -63,7 +63,7 @@ def test_given_up(tmp_path: Path) -> None:
 def test_an_old_index_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "x.caibx"
     path.write_bytes(b"old")
-    upload = LocalUpload(str(path), MemoryStore(), PLAN)
+    upload = local_upload(str(path), MemoryStore(), PLAN)
     upload.append(1, ID)
     assert path.read_bytes() == b"old"
     upload.abort()
@@ -72,4 +72,4 @@ def test_an_old_index_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
 
 def test_no_directory_for_the_index(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"absent/x\.caibx"):
-        LocalUpload(str(tmp_path / "absent/x.caibx"), MemoryStore(), PLAN)
+        local_upload(str(tmp_path / "absent/x.caibx"), MemoryStore(), PLAN)
