@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
+from casync_py.testing.ssh import Sshd, write_programs, write_stand_in
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).parent.parent
 os.environ.setdefault("PYTHONSAFEPATH", "1")  # `python -m casync_py` runs the installed package, whatever the directory
@@ -48,12 +50,11 @@ def _peers() -> dict[str, Peer]:
 
 @cache
 def _peer_path(name: str) -> str | None:
-    proof = _peers()[name].proof
-    path = shutil.which(proof[0])
+    path = shutil.which(name)
     if path is None:
         return None
-    works = subprocess.run([path, *proof[1:]], stdin=subprocess.DEVNULL, capture_output=True).returncode == 0
-    return path if works else None
+    proof = subprocess.run(_peers()[name].proof, stdin=subprocess.DEVNULL, capture_output=True)
+    return path if proof.returncode == 0 else None
 
 
 def _demand_peer(name: str) -> str:
@@ -108,6 +109,26 @@ def cli() -> RunCli:
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def far_programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory to stand first in a remote end's PATH: the casync-py of these tests is in it."""
+    return write_programs(tmp_path_factory.mktemp("far") / "programs")
+
+
+@pytest.fixture(scope="session")
+def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A program for CASYNC_SSH_PATH that runs the command on this machine, with this process's PATH."""
+    return write_stand_in(tmp_path_factory.mktemp("stand-in") / "ssh")
+
+
+@pytest.fixture(scope="session")
+def sshd(tmp_path_factory: pytest.TempPathFactory, far_programs: Path) -> Iterator[Sshd]:
+    """OpenSSH's server on loopback; `sshd.ssh` is for CASYNC_SSH_PATH. `far_programs` is first in its PATH."""
+    server = Sshd(tmp_path_factory.mktemp("sshd"), _demand_peer("sshd"), far_programs)
+    yield server
+    server.stop()
 
 
 @pytest.fixture

@@ -143,7 +143,8 @@ def main() -> int:
     options = parser.parse_args()
     recording = Recording(options.record, options.command) if options.record else None
     child = subprocess.Popen(options.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
-    assert child.stdin and child.stdout
+    assert child.stdin
+    assert child.stdout
     delay_s = options.delay_ms / 1000
     ways = [Way(0, os.dup(child.stdin.fileno()), delay_s), Way(os.dup(child.stdout.fileno()), 1, delay_s)]
     child.stdin.close()
