@@ -16,14 +16,18 @@ from casync_py.format import constants as c
 from casync_py.format import flags
 from casync_py.format import records as r
 from casync_py.format.goodbye import Children, Goodbye, goodbye_size
+from casync_py.native import plain_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
+
+    from casync_py.archive.stream import Files
 
 __all__ = ["ByteSource", "decode"]
 
 _unpack_header = r.HEADER.unpack_from
 _unpack_head = Struct("<10Q").unpack_from  # ENTRY, and the header after it
+_pack_alike = Struct("<7Q").pack  # ENTRY up to its time
 _HEAD_MAX = c.HEADER_SIZE + c.NAME_MAX + 1 + c.ENTRY_SIZE + c.HEADER_SIZE
 _FILENAME_MIN = c.HEADER_SIZE + 2
 _FILENAME_MAX = c.HEADER_SIZE + c.NAME_MAX + 1
@@ -96,7 +100,7 @@ class _Decoder:
             node, following = read_node(stream, record, rules)
             kind = node.mode & TYPE_MASK
             if kind == S_IFREG:
-                payload = StreamPayload(stream, node.size)
+                payload = StreamPayload(stream, node.size, partial(self._following_files, rules, node))
                 yield Entry(self._prefix + name, name, node, payload, start)
                 payload.close()
                 stream.skip_body()
@@ -130,7 +134,7 @@ class _Decoder:
         records up to the content lie in the current buffer. What is not as expected is left for `read_node`, which
         knows what is wrong with it."""
         owner, user, group = self._owner_records(newest)
-        stream, children, prefix, last = self._stream, self._children, self._prefix, self._last
+        stream, children, prefix = self._stream, self._children, self._prefix
         reader = stream.reader
         features, known, granularity, mtime_max = rules.features, rules.known, rules.granularity, rules.mtime_max
         needed = _HEAD_MAX + len(owner)
@@ -164,23 +168,39 @@ class _Decoder:
                 or data[start - 1]
                 or b"/" in name
                 or b"\0" in name
-                or name <= last
+                or name <= self._last
                 or name in _NOT_A_CHILD
             ):
                 break
             size -= c.HEADER_SIZE
             offset = reader.offset
             children.add(name, offset)
-            self._last = last = name
+            self._last = name
             reader.position = content + c.HEADER_SIZE
             reader.left = size
-            payload = StreamPayload(stream, size)
             owners = (user, group) if owned else _NO_OWNERS
             node = _node((mode, inode_flags, uid, gid, mtime, *owners, (), None, None, None, 0, b"", (0, 0), size))
+            payload = StreamPayload(stream, size, partial(self._following_files, rules, node))
             yield _entry((prefix + name, name, node, payload, offset + length))
             payload.close()
             if reader.left:
                 stream.skip_body()
+
+    def _following_files(self, rules: EntryRules, node: Node, latest_ns: int, largest: int) -> Files:
+        """See `StreamPayload.following_files`; `node` is that of the file before."""
+        reader = self._stream.reader
+        position = reader.position
+        start = reader.offset - position
+        alike = _pack_alike(c.ENTRY_SIZE, c.ENTRY, rules.features, node.mode, node.flags, node.uid, node.gid)
+        owner = self._owner_records(node)[0] if node.user or node.group else b""
+        latest_ns = min(latest_ns, rules.mtime_max)
+        reader.position, names, starts, times, contents = plain_run(
+            reader.data, position, self._last, alike, owner, rules.granularity, latest_ns, largest
+        )
+        if names:
+            self._children.add_many(names, [start + each for each in starts])
+            self._last = names[-1]
+        return names, times, contents
 
     def _owner_records(self, node: Node) -> tuple[bytes, bytes, bytes]:
         """The newest owner's records as they stand in the archive, and the names in them."""

@@ -7,13 +7,14 @@ import os
 import stat
 import time
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from casync_py.archive.apply import PLAIN_TIMES, signed_time
 from casync_py.archive.holes import BLOCK, write_at, write_sparse
 from casync_py.archive.inode_flags import read_chattr
 from casync_py.archive.install import SmallFile, set_mode, set_owner
-from casync_py.archive.safe_dirs import LOCKS
+from casync_py.archive.safe_dirs import LOCKS, check_name
 from casync_py.archive.stream import StreamPayload
 from casync_py.errors import FormatError
 from casync_py.format.flags import CHATTR
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOCTTY
 
+_small_file = partial(tuple.__new__, SmallFile)  # half the time of its constructor
 
 _SMALL = 256 << 10  # what is put together in memory if it comes in pieces, and written in one step
 
@@ -53,8 +55,11 @@ class NodePlacer:
         self._not_by_open = writer.umask | 0o7000
         self._now = time.time_ns()  # access times: about what the kernel gives
 
-    def file(self, directory: Directory, name: bytes, node: Node, payload: Payload) -> None:
+    def file(self, directory: Directory, name: bytes, node: Node, payload: Payload) -> bool:
         """Create a regular file, or put it aside in `directory.small` where `small_files` can create it.
+
+        Returns:
+            Whether it was put aside: then so can others that share its metadata (`following_files`).
 
         Raises:
             PayloadFailed: the content cannot be read.
@@ -80,8 +85,32 @@ class NodePlacer:
             temporary = self._installer.temporary_name(name)
             directory.small.append(SmallFile(temporary, name, data, creation_mode, mtime_ns))
             directory.small_size += payload.size
-            return
+            return True
         self._file_in_steps(directory, name, node, payload, mode, creation_mode, rich)
+        return False
+
+    def following_files(self, directory: Directory, payload: StreamPayload) -> tuple[int, int]:
+        """Put those files aside too that follow one that was, and share its metadata.
+
+        Returns:
+            How many, and the bytes in them.
+        """
+        if directory.volume.time_unit != 1:  # their times have to be read back
+            return 0, 0
+        names, times, contents = payload.following_files(PLAIN_TIMES - 1, _SMALL)
+        if not names:
+            return 0, 0
+        mode = directory.small[-1].mode
+        temporary_name, put_aside = self._installer.temporary_name, directory.small.append
+        for name, mtime_ns, data in zip(names, times, contents, strict=True):
+            check_name(name)
+            put_aside(_small_file((temporary_name(name), name, data, mode, mtime_ns)))
+        size = sum(map(len, contents))
+        directory.small_size += size
+        directory.last = names[-1]
+        if directory.known is not None:
+            directory.known.update(names)
+        return len(names), size
 
     def _file_in_steps(
         self,

@@ -19,6 +19,7 @@ from casync_py.archive.nodes import Entry, Leave
 from casync_py.archive.payload import readable
 from casync_py.archive.place import NodePlacer, PayloadFailed
 from casync_py.archive.safe_dirs import Chain, check_name, is_locked
+from casync_py.archive.stream import StreamPayload
 from casync_py.errors import FormatError
 from casync_py.format.flags import Feature
 from casync_py.monitor import Monitor
@@ -147,6 +148,8 @@ class _Run:
         self._prefix = b""  # path of the last directory of the chain, with a slash at its end; empty for the root
         self._lead = 0  # length of what paths have in front that the target does not
         self._inside = inside
+        # Not where somebody wants to see each entry, or has chosen those that we get.
+        self._in_runs = monitor.on_entry is None and not inside
         self._ended = False
         self._background = Background(_AHEAD)
         self._removed = 0  # in the background; the installer counts the rest
@@ -210,9 +213,11 @@ class _Run:
             if kind == _FILE:
                 if payload is None:
                     raise FormatError(f"File {readable(path)} has no content")
-                self._nodes.file(directory, name, node, payload)
+                put_aside = self._nodes.file(directory, name, node, payload)
                 stats.files += 1
                 stats.bytes += payload.size
+                if put_aside and self._in_runs and isinstance(payload, StreamPayload):
+                    self._following_files(directory, payload)
             elif kind == _DIRECTORY:
                 self._chain.push(self._directories.enter(directory, name, node))
                 self._prefix = levels[-1].prefix = path + b"/"
@@ -229,6 +234,15 @@ class _Run:
         monitor.entries += 1
         if monitor.on_entry is not None and kind != _DIRECTORY:
             monitor.on_entry("Extracted", path)
+
+    def _following_files(self, directory: Directory, payload: StreamPayload) -> None:
+        """Take what follows in one step, where it is as easily made."""
+        count, size = self._nodes.following_files(directory, payload)
+        if count:
+            self._stats.files += count
+            self._stats.bytes += size
+            self._monitor.entries += count
+            self._monitor.path = self._prefix + directory.last
 
     def _other(self, directory: Directory, name: bytes, node: Node, kind: int) -> None:
         if kind == _SYMLINK and self._symlinks:

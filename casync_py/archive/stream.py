@@ -9,7 +9,10 @@ from casync_py.format.reader import RecordReader
 from casync_py.format.records import RECORDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    Files = tuple[list[bytes], list[int], list[bytes]]
+    FollowingFiles = Callable[[int, int], Files]
 
 
 class ByteSource(Protocol):
@@ -89,11 +92,29 @@ class StreamPayload:
         size: of the whole content.
     """
 
-    __slots__ = ("_stream", "size")
+    __slots__ = ("_following", "_stream", "size")
 
-    def __init__(self, stream: RecordStream, size: int) -> None:
+    def __init__(self, stream: RecordStream, size: int, following: FollowingFiles) -> None:
         self._stream: RecordStream | None = stream
+        self._following = following
         self.size = size
+
+    def following_files(self, latest_ns: int, largest: int) -> Files:
+        """Take the files that follow at once and share all metadata with this one but their times, as far as they are
+        at hand: it is as if an entry had been asked for and read for each. For whoever has read this content and can do
+        the same with all of them.
+
+        Args:
+            latest_ns: none has a later time.
+            largest: none has more bytes of content.
+
+        Returns:
+            Names, times in ns, and contents; empty lists where no such file follows.
+        """
+        stream = self._stream
+        if stream is None or stream.reader.left:
+            return [], [], []
+        return self._following(latest_ns, largest)
 
     def read_into(self, view: memoryview) -> int:
         """Fill the front of `view`, at least one byte while any is left; 0 only at the end.

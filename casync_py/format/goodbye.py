@@ -97,6 +97,13 @@ class Children:
         if len(names) == _FOLD:
             self._fold()
 
+    def add_many(self, names: list[bytes], offsets: list[int]) -> None:
+        """The next children, and where their FILENAME records stand."""
+        self._offsets.extend(offsets)
+        self._names += names
+        if len(self._names) >= _FOLD:
+            self._fold()
+
     def goodbye(self, offset: int) -> bytes:
         """The record that ends the directory at `offset`."""
         self._fold()

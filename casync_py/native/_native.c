@@ -6,6 +6,7 @@
 
 #include "files.h"
 #include "kernels.h"
+#include "runs.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -158,6 +159,7 @@ static PyMethodDef methods[] = {
     {"candidates_of_variant", candidates_of_variant, METH_VARARGS, NULL},
     {"create_files", create_files, METH_VARARGS, NULL},
     {"open_and_examine", open_and_examine, METH_VARARGS, NULL},
+    {"plain_run", plain_run, METH_VARARGS, NULL},
     {"read_rest", read_rest, METH_VARARGS, NULL},
     {"read_whole", read_whole, METH_VARARGS, NULL},
     {"siphash24", siphash24, METH_VARARGS, NULL},

@@ -9,6 +9,7 @@ from array import array
 from typing import TYPE_CHECKING
 
 from casync_py.native._files import create_files, open_and_examine, read_rest, read_whole
+from casync_py.native._runs import plain_run
 from casync_py.native._table import BUZHASH_TABLE
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ __all__ = [
     "candidates",
     "create_files",
     "open_and_examine",
+    "plain_run",
     "read_rest",
     "read_whole",
     "siphash24",

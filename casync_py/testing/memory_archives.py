@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from stat import S_IFDIR, S_IFREG
 from typing import TYPE_CHECKING, NamedTuple
 
 from casync_py.archive.decoder import decode
 from casync_py.archive.encoder import encode
-from casync_py.archive.nodes import Entry, Leave
+from casync_py.archive.nodes import Entry, Leave, Node
+from casync_py.archive.stream import StreamPayload
+from casync_py.digest import SHA512_256_FLAG
+from casync_py.format.flags import Feature
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from casync_py.archive.nodes import Node, Payload
+    from casync_py.archive.nodes import Payload
 
 
 class MemoryPayload:
@@ -98,6 +102,17 @@ def plain(entries: Iterable[Entry | Leave]) -> list[Plain | Leave]:
     ]
 
 
+def plain_in_runs(entries: Iterable[Entry | Leave], largest: int = 1 << 20) -> Iterator[Plain | Leave]:
+    """The same for a decoder's entries, where files that share metadata are taken in one step."""
+    for item in entries:
+        yield from plain((item,))
+        if isinstance(item, Entry) and isinstance(item.payload, StreamPayload):
+            top = item.path[: len(item.path) - len(item.name)]
+            for name, mtime_ns, content in zip(*item.payload.following_files(1 << 64, largest), strict=True):
+                node = item.node._replace(mtime_ns=mtime_ns, size=len(content))
+                yield Plain(top + name, name, node, content)
+
+
 def with_payloads(entries: Iterable[Plain | Leave]) -> Iterator[Entry | Leave]:
     """The reverse of `plain`, as a scan would give it."""
     for item in entries:
@@ -106,6 +121,18 @@ def with_payloads(entries: Iterable[Plain | Leave]) -> Iterator[Entry | Leave]:
         else:
             content = None if item.content is None else MemoryPayload(item.content)
             yield Entry(item.path, item.name, item.node, content)
+
+
+def alike_files(count: int) -> tuple[list[Plain | Leave], int]:
+    """A directory of files with the same metadata but for their times, and feature flags to encode it with."""
+    top = Node(S_IFDIR | 0o755, uid=1000, gid=100, mtime_ns=7 * 10**9, user=b"someone", group=b"users")
+    tree: list[Plain | Leave] = [Plain(b"", b"", top, None)]
+    for number in range(count):
+        name, content = b"%04d" % number, b"%d" % number * (number % 3)
+        node = top._replace(mode=S_IFREG | 0o644, mtime_ns=number * 10**9, size=len(content))
+        tree.append(Plain(name, name, node, content))
+    features = Feature.UIDS_32BIT | Feature.USER_NAMES | Feature.SEC_TIME | Feature.PERMISSIONS
+    return [*tree, Leave(b"")], int(features | SHA512_256_FLAG)
 
 
 def encode_plain(entries: Iterable[Plain | Leave], features: int) -> bytes:
@@ -119,3 +146,8 @@ def encode_plain(entries: Iterable[Plain | Leave], features: int) -> bytes:
 def decode_plain(data: bytes, steps: Iterable[int] = (1 << 30,)) -> list[Plain | Leave]:
     """The entries of an archive."""
     return plain(decode(PieceSource(data, steps)))
+
+
+def decode_in_runs(data: bytes, steps: Iterable[int] = (1 << 30,)) -> list[Plain | Leave]:
+    """The same, with files that share metadata taken in one step."""
+    return list(plain_in_runs(decode(PieceSource(data, steps))))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from struct import pack
@@ -15,19 +16,21 @@ from casync_py.archive.nodes import Leave
 from casync_py.errors import FormatError
 from casync_py.format import constants as c
 from casync_py.format.records import RECORDS
-from casync_py.testing.memory_archives import Plain, decode_plain, encode_plain
+from casync_py.testing.memory_archives import Plain, alike_files, decode_in_runs, decode_plain, encode_plain
 
 VECTORS = Path(__file__).parents[1] / "vectors/archive"
 DEFAULT = (VECTORS / "default.catar").read_bytes()
-SMALL = [(VECTORS / name).read_bytes() for name in ("names.catar", "excludes.catar", "empty.catar")]
+ALIKE = encode_plain(*alike_files(3))
+SMALL = [*((VECTORS / name).read_bytes() for name in ("names.catar", "excludes.catar", "empty.catar")), ALIKE]
 MAGICS = [pack("<Q", record_type) for record_type in RECORDS]
 
+Decoding = Callable[[bytes, list[int]], list[Plain | Leave]]
 Outcome = list[Plain | Leave] | tuple[str, int | None]
 
 
-def outcome(data: bytes, step: int = 1 << 20) -> Outcome:
+def outcome(data: bytes, step: int = 1 << 20, decoded: Decoding = decode_plain) -> Outcome:
     try:
-        return decode_plain(data, [step])
+        return decoded(data, [step])
     except FormatError as error:
         return error.reason, error.offset
 
@@ -35,6 +38,7 @@ def outcome(data: bytes, step: int = 1 << 20) -> Outcome:
 def survives(data: bytes, *steps: int) -> bool:
     """Whether the archive is still one; if so it has exactly the bytes that it is encoded to."""
     result = outcome(data)
+    assert outcome(data, decoded=decode_in_runs) == result
     for step in steps:
         assert outcome(data, step) == result
     if isinstance(result, tuple):

@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 from casync_py.archive.decoder import decode
 from casync_py.archive.nodes import Leave
 from casync_py.testing import strategies as some
-from casync_py.testing.memory_archives import PieceSource, Plain, decode_plain, encode_plain
+from casync_py.testing.memory_archives import (
+    PieceSource,
+    Plain,
+    alike_files,
+    decode_in_runs,
+    decode_plain,
+    encode_plain,
+)
 
 if TYPE_CHECKING:
     from random import Random
@@ -27,6 +34,14 @@ def test_trees(archive: tuple[int, list[Plain | Leave]], steps: list[int]) -> No
     data = encode_plain(tree, features)
     assert decode_plain(data) == tree
     assert decode_plain(data, steps) == tree
+    assert decode_in_runs(data, steps) == tree
+
+
+@slow
+@given(st.integers(0, 60), some.slicings)
+def test_files_with_the_same_metadata(count: int, steps: list[int]) -> None:
+    tree, features = alike_files(count)
+    assert decode_in_runs(encode_plain(tree, features), steps) == tree
 
 
 @slow

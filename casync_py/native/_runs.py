@@ -1,0 +1,86 @@
+"""Runs of plain files in an archive, in plain Python: what `runs.c` does in one step."""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+_FILENAME = 0x6DBB6EBCB3161F0B
+_PAYLOAD = 0x8B9E1D93D6DCFFC9
+_HEADER_SIZE = 16
+_FILENAME_MIN = _HEADER_SIZE + 2
+_FILENAME_MAX = _HEADER_SIZE + 255 + 1
+_TIME_SIZE = 8
+_unpack_header = Struct("<QQ").unpack_from
+_unpack_time = Struct("<Q").unpack_from
+
+
+def plain_run(
+    data: Buffer,
+    position: int,
+    last: bytes,
+    head: bytes,
+    owner: bytes,
+    granularity: int,
+    latest: int,
+    largest: int,
+    /,
+) -> tuple[int, list[bytes], list[int], list[int], list[bytes]]:
+    """Read consecutive files that differ in nothing but name, time and content, as far as they lie whole in `data`.
+
+    Args:
+        position: where in `data` the first one's FILENAME record may stand.
+        last: the name before; names ascend, and are names of children.
+        head: an ENTRY record up to its time, which each of them has.
+        owner: the records that each of them has between ENTRY and PAYLOAD.
+        granularity, latest: a time is a multiple of one and at most the other, in ns.
+        largest: most bytes of content.
+
+    Returns:
+        Where the first record stands that is not part of the run; and for each file its name, where its FILENAME
+        record stands in `data`, its time in ns, and its content. What is not as it should be ends the run, no more.
+    """
+    if not 0 <= position <= memoryview(data).nbytes or not granularity:
+        raise ValueError("A position outside of the buffer, or no granularity")
+    view = memoryview(data)
+    names: list[bytes] = []
+    starts: list[int] = []
+    times: list[int] = []
+    contents: list[bytes] = []
+    fixed = len(head) + _TIME_SIZE + len(owner) + _HEADER_SIZE
+    while len(view) - position >= _HEADER_SIZE:
+        length, record_type = _unpack_header(view, position)
+        content = position + length + fixed
+        if record_type != _FILENAME or not _FILENAME_MIN <= length <= _FILENAME_MAX or content > len(view):
+            break
+        entry = position + length
+        name = bytes(view[position + _HEADER_SIZE : entry - 1])
+        (mtime_ns,) = _unpack_time(view, entry + len(head))
+        size, record_type = _unpack_header(view, content - _HEADER_SIZE)
+        if (
+            view[entry - 1]
+            or view[entry : entry + len(head)] != head
+            or view[entry + len(head) + _TIME_SIZE : content - _HEADER_SIZE] != owner
+            or mtime_ns > latest
+            or mtime_ns % granularity
+            or record_type != _PAYLOAD
+            or not _HEADER_SIZE <= size <= min(largest, len(view) - content) + _HEADER_SIZE
+            or name <= last
+            or not _is_child(name)
+        ):
+            break
+        end = content + size - _HEADER_SIZE
+        names.append(name)
+        starts.append(position)
+        times.append(mtime_ns)
+        contents.append(bytes(view[content:end]))
+        last = name
+        position = end
+    return position, names, starts, times, contents
+
+
+def _is_child(name: bytes) -> bool:
+    return b"/" not in name and b"\0" not in name and name not in {b".", b".."}
