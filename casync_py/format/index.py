@@ -8,13 +8,22 @@ from bisect import bisect_right
 from functools import partial
 from itertools import chain
 from operator import sub
-from struct import Struct, iter_unpack
+from struct import Struct
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from casync_py.digest import digest_of_flags
 from casync_py.errors import FormatError
 from casync_py.format import constants as c
-from casync_py.format import flags
+from casync_py.format.index_layout import (
+    HEADER_SIZE,
+    OVERHEAD,
+    ROW,
+    IndexHeader,
+    check_tail,
+    pack_header,
+    pack_tail,
+    parse_header,
+)
 from casync_py.ids import ChunkId
 
 if TYPE_CHECKING:
@@ -25,13 +34,8 @@ if TYPE_CHECKING:
 
 WINDOW_ROWS = 2048  # 80 KiB a read; what is held does not depend on the length of the index
 
-_HEADER = Struct("<8Q")  # the INDEX record and the header of TABLE
-_ITEM = "<Q32s"
-_TAIL = Struct("<5Q")
 _END = Struct("<Q")
-_OVERHEAD = _HEADER.size + _TAIL.size
-
-_pack_item = Struct(_ITEM).pack
+_pack_row = ROW.pack
 _make_id: Callable[[bytes], ChunkId] = partial(bytes.__new__, ChunkId)
 
 
@@ -74,12 +78,13 @@ class Index:
         self._fd = fd
         self._close_fd = close_fd
         self._length = self._measure()
-        header = _HEADER.unpack(self._read(0, _HEADER.size))
-        if header[:2] != (c.INDEX_SIZE, c.INDEX) or header[6:] != (c.U64_MAX, c.TABLE):
-            raise self._error("Not an index", 0)
-        self.feature_flags, self.chunk_min, self.chunk_avg, self.chunk_max = header[2:6]
-        self._check_header()
-        self._check_tail()
+        try:
+            header = parse_header(self._read(0, HEADER_SIZE))
+            check_tail(self._read(self._position(self._length), c.TABLE_TAIL_SIZE), self._length)
+        except FormatError as error:
+            error.name = error.name or name or None
+            raise
+        self.feature_flags, self.chunk_min, self.chunk_avg, self.chunk_max = header
         self._window = _Window(0, [0], [])
         self.size = self._end_of(self._length - 1)
         if self.size > min(self._length * self.chunk_max, c.OFFSET_MAX):
@@ -196,31 +201,14 @@ class Index:
         status = os.fstat(self._fd)
         if not stat.S_ISREG(status.st_mode):
             raise self._error("Not a regular file")
-        rows, rest = divmod(status.st_size - _OVERHEAD, c.TABLE_ITEM_SIZE)
+        rows, rest = divmod(status.st_size - OVERHEAD, c.TABLE_ITEM_SIZE)
         if rows < 0 or rest:
             raise self._error(f"No index has {status.st_size} bytes")
         return rows
 
-    def _check_header(self) -> None:
-        try:
-            flags.check(self.feature_flags, 16)
-        except FormatError as error:
-            error.name = self.name
-            raise
-        if not 1 <= self.chunk_min <= self.chunk_avg <= self.chunk_max <= c.CHUNK_SIZE_MAX:
-            sizes = f"{self.chunk_min}, {self.chunk_avg}, {self.chunk_max}"
-            raise self._error(f"Impossible chunk sizes {sizes}", 24)
-
-    def _check_tail(self) -> None:
-        position = self._position(self._length)
-        tail = _TAIL.unpack(self._read(position, _TAIL.size))
-        table_size = c.HEADER_SIZE + self._length * c.TABLE_ITEM_SIZE + c.TABLE_TAIL_SIZE
-        if tail != (0, 0, c.INDEX_SIZE, table_size, c.TABLE_TAIL_MARKER):
-            raise self._error("No tail at the end of the index", position)
-
     def _position(self, row: int) -> int:
         """Place of a row in the file."""
-        return _HEADER.size + row * c.TABLE_ITEM_SIZE
+        return HEADER_SIZE + row * c.TABLE_ITEM_SIZE
 
     def _end_of(self, row: int) -> int:
         """End offset of a row, unchecked; 0 before the first row."""
@@ -239,7 +227,7 @@ class Index:
         count = min(WINDOW_ROWS, self._length - first)
         raw = self._read(self._position(first), count * c.TABLE_ITEM_SIZE)
         before = self._end_of(first - 1)
-        offsets, ids = zip(*iter_unpack(_ITEM, raw), strict=True)
+        offsets, ids = zip(*ROW.iter_unpack(raw), strict=True)
         ends = [before, *offsets]
         lengths = list(map(sub, offsets, ends))
         if min(lengths) <= 0 or max(lengths) > self.chunk_max:
@@ -276,9 +264,7 @@ class IndexWriter:
         self._write = write
         self._rows = 0
         self._end = 0
-        self._buffer = bytearray(
-            _HEADER.pack(c.INDEX_SIZE, c.INDEX, feature_flags, smallest, average, largest, c.U64_MAX, c.TABLE)
-        )
+        self._buffer = bytearray(pack_header(IndexHeader(feature_flags, smallest, average, largest)))
 
     def append(self, end: int, chunk_id: bytes) -> None:
         """Add the next chunk: where it ends in the stream, and its 32-byte id."""
@@ -287,14 +273,16 @@ class IndexWriter:
         self._end = end
         self._rows += 1
         buffer = self._buffer
-        buffer += _pack_item(end, chunk_id)
+        buffer += _pack_row(end, chunk_id)
         if len(buffer) >= 65536:
-            self._write(bytes(buffer))
-            buffer.clear()
+            self.flush()
+
+    def flush(self) -> None:
+        """Pass on what is buffered, for whoever reads along."""
+        self._write(bytes(self._buffer))
+        self._buffer.clear()
 
     def finish(self) -> None:
         """Write what is left and the tail; call it once."""
-        table_size = c.HEADER_SIZE + self._rows * c.TABLE_ITEM_SIZE + c.TABLE_TAIL_SIZE
-        tail = _TAIL.pack(0, 0, c.INDEX_SIZE, table_size, c.TABLE_TAIL_MARKER)
-        self._write(bytes(self._buffer) + tail)
-        self._buffer.clear()
+        self._buffer += pack_tail(self._rows)
+        self.flush()
