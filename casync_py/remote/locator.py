@@ -1,5 +1,6 @@
 """What a user types for an archive, index, blob or store: a path, an SSH location or a URL. Source: spec of casync's
-grammar, caremote's locator classes (casync caremote.c, ca_classify_locator; caindex suffixes in casync-tool.c)."""
+grammar, caremote's locator classes (casync caremote.c, ca_classify_locator; caindex suffixes in casync-tool.c).
+`ssh://` is ours: casync looks for a helper program `casync-ssh`, which does not exist."""
 
 from __future__ import annotations
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 _URL = re.compile(r"([a-z][a-z0-9+.-]*)://([A-Za-z0-9._\-@:\[\]%]+)(?=[/;?]|\Z)")
 _SSH = re.compile(r"((?:[A-Za-z0-9._%-]+@)?[A-Za-z0-9._%-]+):(.+)", re.DOTALL)
 _SCHEME_ONLY = re.compile(r"([a-z][a-z0-9+.-]*)://")
+_SSH_URL = "ssh://"
 
 SUFFIXES = {".catar": "archive", ".caidx": "archive-index", ".caibx": "blob-index"}
 
@@ -33,11 +35,12 @@ class Locator:
     """A classified locator.
 
     Attributes:
-        kind: path, ssh (`[USER@]HOST:PATH`) or URL.
+        kind: path, ssh (`[USER@]HOST:PATH` or `ssh://[USER@]HOST[:PORT]/PATH`) or another URL.
         text: as typed (for a `file:` URL: the path that it names).
         scheme: "path", "ssh", or the URL's.
-        authority: `[USER@]HOST` or the URL's authority; locators with one authority share a connection.
-        path: the path, or what follows `HOST:` or the URL's authority.
+        authority: `[USER@]HOST` or the URL's authority, as typed.
+        path: the path; for ssh the one on the other machine, relative to the home directory there unless it begins
+            with a slash; for other URLs what follows the authority, as typed.
     """
 
     kind: LocatorKind
@@ -49,7 +52,7 @@ class Locator:
     @property
     def content(self) -> str | None:
         """What the suffix says: "archive", "archive-index", "blob-index"; None for no known suffix."""
-        name = self.text
+        name = self.path if self.kind is LocatorKind.SSH else self.text
         if self.kind is LocatorKind.URL:
             for mark in "?;":
                 if mark in name:
@@ -62,8 +65,10 @@ class Locator:
         if self.kind is LocatorKind.URL:
             path = re.split(r"[;?]", self.path, maxsplit=1)[0]
             return f"{self.scheme}://{self.authority}{_sibling(path) if '/' in path else '/default.castr'}"
+        if self.text.startswith(_SSH_URL):
+            return _sibling(self.text)
         if self.kind is LocatorKind.SSH:
-            return f"{self.authority}:{_sibling(self.path)}"
+            return f"{self.authority}:{_sibling(self.text[len(self.authority) + 1 :])}"
         return _sibling(self.path)
 
 
@@ -79,7 +84,7 @@ def parse_locator(text: str, schemes: Collection[str] = ()) -> Locator:
         schemes: known schemes, which are also accepted without an authority (`nbd+unix:///...`).
 
     Raises:
-        UsageError: empty text, or a NUL in it.
+        UsageError: empty text, a NUL in it, or a `file:` or `ssh:` URL that names no path.
     """
     if not text or "\0" in text:
         raise UsageError("An empty path or URL was given" if not text else f"A NUL byte is in {text!r}")
@@ -88,10 +93,12 @@ def parse_locator(text: str, schemes: Collection[str] = ()) -> Locator:
     if url := _URL.match(text):
         scheme, authority = url.groups()
         return _file_or_url(text, scheme, authority, text[url.end() :])
+    if text.startswith(_SSH_URL):
+        return _ssh_url(text, "", "")
     if (short := _SCHEME_ONLY.match(text)) and (short[1] in schemes or short[1] == "file"):
         return _file_or_url(text, short[1], "", text[short.end() :])
     if ssh := _SSH.fullmatch(text):
-        return Locator(LocatorKind.SSH, text, "ssh", ssh[1], ssh[2])
+        return Locator(LocatorKind.SSH, text, "ssh", ssh[1], _remote_path(text, ssh[2]))
     return _path(text)
 
 
@@ -104,4 +111,28 @@ def _file_or_url(text: str, scheme: str, authority: str, rest: str) -> Locator:
         if authority not in {"", "localhost"} or not rest.startswith("/"):
             raise UsageError(f"{text}: A file URL must name an absolute path on this machine")
         return _path(os.fsdecode(unquote(rest, errors="surrogateescape")))
+    if scheme == "ssh":
+        return _ssh_url(text, authority, rest)
     return Locator(LocatorKind.URL, text, scheme, authority, rest)
+
+
+def _ssh_url(text: str, authority: str, rest: str) -> Locator:
+    """An absolute path, or after `/~/` one in the home directory; `?`, `;` and `#` are part of it."""
+    path = os.fsdecode(unquote(rest, errors="surrogateescape"))
+    if not authority or not path.startswith("/") or "\0" in path:
+        raise UsageError(f"{text}: An SSH URL has a host and a path: ssh://HOST/PATH or ssh://HOST/~/PATH")
+    return Locator(LocatorKind.SSH, text, "ssh", authority, _remote_path(text, path.removeprefix("/"), path))
+
+
+def _remote_path(text: str, path: str, otherwise: str | None = None) -> str:
+    """A path as the shell there would read its tilde: `~/x` is `x`, because commands run in the home directory.
+
+    Args:
+        otherwise: what is meant where there is no tilde; `path` by default.
+    """
+    tilde, _, rest = path.partition("/")
+    if not tilde.startswith("~"):
+        return path if otherwise is None else otherwise
+    if tilde != "~":  # casync leaves it to a shell
+        raise UsageError(f"{text}: Only ~/ is understood, not the home directory of another user")
+    return rest.lstrip("/") or "."

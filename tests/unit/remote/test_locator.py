@@ -26,7 +26,16 @@ PATH, SSH, URL = LocatorKind.PATH, LocatorKind.SSH, LocatorKind.URL
         ("http://h/d/b.caibx?x=1", URL, "h", "/d/b.caibx?x=1"),
         ("http://h", URL, "h", ""),
         ("http://u:p@[::1]:80;x", URL, "u:p@[::1]:80", ";x"),
-        ("ssh://host/path", URL, "host", "/path"),
+        ("ssh://host/path", SSH, "host", "/path"),
+        ("ssh://u@h:22/a%20b%3F?c;d#e", SSH, "u@h:22", "/a b??c;d#e"),
+        ("ssh://h/~/x.caibx", SSH, "h", "x.caibx"),
+        ("ssh://h/~", SSH, "h", "."),
+        ("ssh://h//x", SSH, "h", "//x"),
+        ("ssh://[::1]:22/x", SSH, "[::1]:22", "/x"),
+        ("h:~/x.caibx", SSH, "h", "x.caibx"),
+        ("h:a~/x", SSH, "h", "a~/x"),
+        ("h:a%20b", SSH, "h", "a%20b"),
+        ("[::1]:x", PATH, "", "[::1]:x"),
         ("known:///x?y", URL, "", "/x?y"),
         ("unknown:///x", SSH, "unknown", "///x"),
         ("file:///a%20b", PATH, "", "/a b"),
@@ -43,6 +52,8 @@ def test_classes(text: str, kind: LocatorKind, authority: str, path: str) -> Non
     [
         ("a.catar", "archive"),
         ("h:a.caidx", "archive-index"),
+        ("ssh://h/a%2Ecaidx", "archive-index"),
+        ("ssh://h/b.caibx?x", None),
         ("http://h/b.caibx?x=.catar", "blob-index"),
         ("http://h/b.caibx;x", "blob-index"),
         ("http://h/b.caibx?a;b", "blob-index"),
@@ -61,6 +72,10 @@ def test_content_by_suffix(text: str, content: str | None) -> None:
         ("/d/b.caidx", "/d/default.castr"),
         ("h:b.caidx", "h:default.castr"),
         ("h:/d/b.caidx", "h:/d/default.castr"),
+        ("h:~/b.caidx", "h:~/default.castr"),
+        ("ssh://u@h:22/d%20e/b.caidx", "ssh://u@h:22/d%20e/default.castr"),
+        ("ssh://h/~/b.caidx", "ssh://h/~/default.castr"),
+        ("ssh://h/b.caidx", "ssh://h/default.castr"),
         ("http://h/d/b.caibx?x=1", "http://h/d/default.castr"),
         ("http://h", "http://h/default.castr"),
     ],
@@ -69,7 +84,20 @@ def test_default_store(text: str, store: str) -> None:
     assert parse_locator(text).default_store() == store
 
 
-@pytest.mark.parametrize("text", ["", "a\0b", "file://elsewhere/p"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "a\0b",
+        "file://elsewhere/p",
+        "ssh://host",
+        "ssh://host?x",
+        "ssh://host;x/y",
+        "ssh://h/a%00b",
+        "ssh://h/~bob/x",
+        "h:~bob/x",
+    ],
+)
 def test_refused(text: str) -> None:
     with pytest.raises(UsageError):
         parse_locator(text)
