@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 
 class RunError(Exception):
@@ -24,12 +24,16 @@ class RunError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One run: seconds of wall and of processor time, peak resident memory in bytes, and what it printed."""
+    """One run: seconds of wall and of processor time, peak resident memory in bytes, and what it printed.
+
+    `far_peak` is that of the remote end, 0 where there is none. The other figures count children that were waited for.
+    """
 
     seconds: float
     cpu_seconds: float
     peak: int
     stdout: bytes
+    far_peak: int = 0
 
 
 @dataclass(slots=True)
@@ -58,9 +62,16 @@ class Samples:
         """Largest peak of resident memory, bytes."""
         return max(run.peak for run in self.runs)
 
+    @property
+    def far_peak(self) -> int:
+        """Largest peak of resident memory of the remote end, bytes."""
+        return max(run.far_peak for run in self.runs)
 
-def run(command: list[str], scratch: Path) -> Sample:
+
+def run(command: list[str], scratch: Path, extra: Mapping[str, str] | None = None) -> Sample:
     """Run a command with `scratch` as its working and temporary directory; its output goes to files there.
+
+    `extra` is added to the environment, from which casync's own variables are removed.
 
     The peak that the kernel reports includes this process's own at the time of the start: keep this process small.
 
@@ -68,7 +79,7 @@ def run(command: list[str], scratch: Path) -> Sample:
         RunError: the exit status is not 0.
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("CASYNC_")}
-    environment["TMPDIR"] = str(scratch)
+    environment |= {"TMPDIR": str(scratch), **(extra or {})}
     with tempfile.TemporaryFile(dir=scratch) as stdout, tempfile.TemporaryFile(dir=scratch) as stderr:
         start = time.perf_counter()
         process = subprocess.Popen(

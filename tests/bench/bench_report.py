@@ -74,7 +74,23 @@ def print_notes(results: Results, programs: dict[Actor, list[str]]) -> None:
             each = [f"{max(0.0, value) / tree.files * 1e6:.1f} µs" for value in seconds]
             name = group.name + (actor.suffix or "")
             print(f"A file without start-up, {name}: casync {each[0]}, casync-py {each[1]}.")
+    _print_remote(results)
     print(f"A peak below {own_peak() / MIB:.0f} MiB, the measuring process's own, cannot be told.")
+
+
+def _print_remote(results: Results) -> None:
+    """What the rows with a remote end show beyond their ratio: its memory, and what the delay adds."""
+    pulls = {}
+    for group, _actor, *both in results.rows:
+        if group.delay_ms is None:
+            continue
+        peaks = " / ".join(f"{samples.far_peak / MIB:.0f}" for samples in both)
+        print(f"Peak memory of the remote end, {group.name}: {peaks} MiB.")
+        pulls[group.name] = [samples.seconds for samples in both]
+    if "remote-pull" in pulls and "remote-pull-delay" in pulls:
+        pairs = zip(pulls["remote-pull"], pulls["remote-pull-delay"], strict=True)
+        added = [f"{late - early:.2f} s" for early, late in pairs]
+        print(f"What the delay adds to a pull: casync {added[0]}, casync-py {added[1]} (target 0.6 s).")
 
 
 def _version(command: list[str]) -> str:

@@ -9,8 +9,10 @@ from array import array
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from bench_far import DELAY_MS, environment, take_peak
 from bench_measure import RunError, Sample, run
 
+from casync_py.testing.castr import index_faults
 from casync_py.testing.compare import tree_differences
 
 if TYPE_CHECKING:
@@ -56,6 +58,7 @@ class Group:
         needs: the group whose command has to have run in the actor's directory, and the file that tells.
         targets: the variants, each with the ratio to reach; None where none is set.
         check: (inputs, folder, casync's folder, this sample, casync's sample); raises RunError.
+        delay_ms: of the way to the remote end, which is this machine; None: the command uses none.
     """
 
     name: str
@@ -65,10 +68,11 @@ class Group:
     targets: dict[Actor, float | None]
     reset: tuple[str, ...] = ()
     needs: tuple[str, str] | None = None
+    delay_ms: int | None = None
 
     @property
     def input(self) -> str:
-        """ "blob", "tree", or "" for neither."""
+        """ "blob", "tree", "remote" (a smaller blob), or "" for none."""
         return self.name.partition("-")[0] if self.name != "start-up" else ""
 
 
@@ -96,6 +100,13 @@ def _same_blob(inputs: Path, folder: Path, _reference: Path, _sample: Sample, _e
         raise RunError(f"{folder / 'blob.out'} is not the blob")
 
 
+def _pushed(inputs: Path, folder: Path, reference: Path, sample: Sample, expected: Sample) -> None:
+    _same_index("blob.caibx")(inputs, folder, reference, sample, expected)
+    faults = index_faults(folder / "blob.caibx", folder / "blob.castr")
+    if faults:
+        raise RunError(faults[0])
+
+
 def _same_tree(inputs: Path, folder: Path, _reference: Path, _sample: Sample, _expected: Sample) -> None:
     differences = tree_differences(inputs / "tree", folder / "tree.out")
     if differences:
@@ -119,6 +130,10 @@ def _make(index: str, source: str) -> tuple[str, ...]:
 _BLOB_STORE = "--store={folder}/blob.castr"
 _TREE_STORE = "--store={folder}/tree.castr"
 _BLOB_MADE = ("blob-make-empty", "blob.caibx")
+_FAR_STORE = "--store=far:{folder}/blob.castr"
+_PULL = ("extract", _FAR_STORE, "far:{folder}/blob.caibx", "{folder}/blob.out")
+_PUSH = ("make", _FAR_STORE, "far:{folder}/blob.caibx", "{inputs}/blob")
+_PUSHED = ("remote-push", "blob.caibx")
 _TREE_MADE = ("tree-make-empty", "tree.caidx")
 
 GROUPS = [
@@ -196,6 +211,29 @@ GROUPS = [
         {PLAIN: None},
         needs=_TREE_MADE,
     ),
+    Group(
+        "remote-push",
+        "Blob, push into an empty store",
+        _PUSH,
+        _pushed,
+        {PLAIN: 1.5},
+        reset=("blob.castr", "blob.caibx"),
+        delay_ms=0,
+    ),
+    Group(
+        "remote-push-known", "Blob, push, all chunks known", _PUSH, _pushed, {PLAIN: None}, needs=_PUSHED, delay_ms=0
+    ),
+    Group("remote-pull", "Blob, pull", _PULL, _same_blob, {PLAIN: 1.2}, reset=("blob.out",), needs=_PUSHED, delay_ms=0),
+    Group(
+        "remote-pull-delay",
+        f"Blob, pull, {DELAY_MS} ms each way",
+        _PULL,
+        _same_blob,
+        {PLAIN: None},
+        reset=("blob.out",),
+        needs=_PUSHED,
+        delay_ms=DELAY_MS,
+    ),
     Group("start-up", "Start-up, `--version`", ("--version",), _anything, {PLAIN: None, INTERPRETER: None}),
 ]
 
@@ -221,7 +259,12 @@ class Bench:
         options = actor.make_options if arguments[0] == "make" else ()
         if actor is INTERPRETER:
             return run(self.programs[actor], self.scratch)
-        return run([*self.programs[actor], *arguments[:1], *options, *arguments[1:]], self.scratch)
+        command = [*self.programs[actor], *arguments[:1], *options, *arguments[1:]]
+        if group.delay_ms is None:
+            return run(command, self.scratch)
+        far = self.scratch / "far"
+        sample = run(command, self.scratch, environment(far, self.programs[PLAIN], group.delay_ms))
+        return replace(sample, far_peak=take_peak(far))
 
     def provide(self, group: Group, actor: Actor) -> None:
         """Make what the group needs, if no earlier group has left it behind."""

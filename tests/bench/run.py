@@ -30,6 +30,8 @@ from bench_rows import (
     remove,
 )
 
+BLOB_MIB = {"blob": 1024, "remote": 500}
+
 
 def programs() -> dict[Actor, list[str]]:
     """The command of each actor: Debian's casync, and the casync-py of this interpreter."""
@@ -75,8 +77,9 @@ def measure(options: argparse.Namespace, scratch: Path, programs: dict[Actor, li
                 remove(path)
             current = group.input
             print(f"Making the {current}", file=sys.stderr)
-            if current == "blob":
-                results.blob = make_blob(scratch / "blob", (64 if options.quick else 1024) * MIB)
+            if current in BLOB_MIB:
+                size = 64 if options.quick else BLOB_MIB[current]
+                results.blob = make_blob(scratch / "blob", size * MIB)
             else:
                 results.tree = make_tree(scratch / "tree", 2_000 if options.quick else 20_000)
         print(f"Measuring {group.name}", file=sys.stderr)
