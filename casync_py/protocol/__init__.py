@@ -2,3 +2,8 @@
 
 Source: casync caprotocol.h, caremote.c.
 """
+
+from casync_py.protocol.connection import Connection, Role
+from casync_py.protocol.local_error import LocalProtocolError
+
+__all__ = ["Connection", "LocalProtocolError", "Role"]
