@@ -6,7 +6,6 @@ give more than the caller allows is an error before the memory is taken.
 
 from __future__ import annotations
 
-import lzma
 import threading
 import zlib
 from dataclasses import dataclass
@@ -113,10 +112,14 @@ def _decompress_zstd(stream: Buffer, limit: int) -> bytes:
 
 
 def _compress_xz(plain: Buffer, level: int | None) -> bytes:
+    import lzma  # here, because few runs need it
+
     return lzma.compress(plain, lzma.FORMAT_XZ, lzma.CHECK_CRC64, level)
 
 
 def _decompress_xz(stream: Buffer, limit: int) -> bytes:
+    import lzma
+
     decompressor = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY_LIMIT)
     try:
         plain = decompressor.decompress(stream, limit + 1)

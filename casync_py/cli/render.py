@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,8 @@ _STEP = 1024
 
 def json_line(verb: str, fields: Mapping[str, Any]) -> bytes:
     """One result as one line: `{"version": 1, "verb": VERB, ...}`; texts in `fields` are valid Unicode."""
+    import json  # here, because few runs need it
+
     return json.dumps({"version": JSON_VERSION, "verb": verb, **fields}, ensure_ascii=False).encode() + b"\n"
 
 
