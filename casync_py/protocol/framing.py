@@ -6,9 +6,8 @@ from casync_py.errors import FormatError, ProtocolError
 from casync_py.format.reader import RecordReader
 from casync_py.protocol.messages import BOUNDS, HEADER_SIZE, Bound, Message
 
-_SMALL = (
-    64 * 1024
-)  # smaller pieces of a message are joined before they are kept, so that none costs more than its bytes
+_SMALL = 4096  # smaller pieces are joined before they are kept: as objects they would cost more than their bytes
+_JOINED = 64 * 1024  # to pieces of this size
 _QUOTED = 48  # bytes of what is no message that an error shows
 
 
