@@ -24,6 +24,17 @@ class ChunkStream(Protocol):
     def close(self) -> None: ...
 
 
+class PipelinedStream(ChunkStream, Protocol):
+    """A stream of a pipelined store: chunks come by themselves, in the order asked for, and are taken when it suits."""
+
+    def ready(self, count: int) -> list[tuple[ChunkId, Chunk | ChunkMissing]]:
+        """At most `count` of the next pairs, as far as they have come; never waits, empty if the next one has not.
+
+        Raises:
+            whatever `next` would raise at this place.
+        """
+
+
 class Store(Protocol):
     """Answers chunk ids with chunks. Thread-safe.
 
@@ -56,6 +67,33 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Release what is held; twice is fine."""
+
+
+class PipelinedStore(Store, Protocol):
+    """A store whose every question costs a round trip, so that many are asked at once.
+
+    `get` and `has_many` are slow, and `has_many` may fetch what it is asked about. Whoever holds such a store asks with
+    `get_many`, which asks at once and needs no threads.
+
+    Attributes:
+        pipelined: True; see `is_pipelined`.
+    """
+
+    pipelined: bool
+
+    def get_many(
+        self, ids: Sequence[ChunkId], budget: int = DEFAULT_BUDGET, limit: int = MAX_CHUNK_SIZE
+    ) -> PipelinedStream:
+        """As `Store.get_many`.
+
+        Args:
+            limit: most bytes that a plain chunk may have: how many may be asked for before the first one has come.
+        """
+
+
+def is_pipelined(store: Store) -> bool:
+    """Whether asking costs a round trip, of this store or of one that it asks: a `PipelinedStore`, or around one."""
+    return bool(getattr(store, "pipelined", False))
 
 
 @runtime_checkable

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from casync_py.compression import MAX_CHUNK_SIZE
 from casync_py.errors import ChunkInvalid, ChunkMissing
-from casync_py.store.base import DEFAULT_BUDGET
+from casync_py.store.base import DEFAULT_BUDGET, is_pipelined
 from casync_py.store.fetch import fetch_ahead
+from casync_py.store.route_ahead import route_ahead
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +25,9 @@ class RouterStore:
     Only "missing" and "invalid" move on to the next store; trouble on the way (an unreadable disk, a broken connection)
     raises, because a source that could not answer may be the one that has the chunk. Put `Verified` around each of the
     stores, so that a chunk with bad content is seen here and fetched from the next.
+
+    Attributes:
+        pipelined: whether any of the stores is; see `is_pipelined`.
     """
 
     def __init__(self, stores: Sequence[Store], *, jobs: int | None = None, executor: Executor | None = None) -> None:
@@ -34,6 +38,7 @@ class RouterStore:
         """
         self.stores = tuple(stores)
         self.name = ", ".join(store.name for store in self.stores)
+        self.pipelined = any(map(is_pipelined, self.stores))
         self._jobs = jobs
         self._executor = executor
 
@@ -58,7 +63,17 @@ class RouterStore:
 
     def get_many(self, ids: Sequence[ChunkId], budget: int = DEFAULT_BUDGET) -> ChunkStream:
         """Fetch ahead, each chunk from the first store that has it whole."""
-        return fetch_ahead(self.get, ids, budget, jobs=self._jobs, executor=self._executor)
+        if not self.pipelined:
+            return fetch_ahead(self.get, ids, budget, jobs=self._jobs, executor=self._executor)
+        if len(self.stores) == 1:
+            return self.stores[0].get_many(ids, budget)
+        # Stores before the first that is far away are asked as one.
+        split = next(place for place, store in enumerate(self.stores) if is_pipelined(store)) or 1
+        return route_ahead(self._some(0, split), self._some(split, None), ids, budget, self.name)
+
+    def _some(self, start: int, stop: int | None) -> Store:
+        stores = self.stores[start:stop]
+        return stores[0] if len(stores) == 1 else RouterStore(stores, jobs=self._jobs, executor=self._executor)
 
     def has_many(self, ids: Sequence[ChunkId]) -> list[bool]:
         """Tell for each id whether any store has it; each store is asked only for what those before it lack."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, cast
 
 from casync_py.compression import MAX_CHUNK_SIZE
 from casync_py.errors import ChunkInvalid
-from casync_py.store.base import DEFAULT_BUDGET
+from casync_py.store.base import DEFAULT_BUDGET, is_pipelined
+from casync_py.store.check_ahead import check_ahead
 from casync_py.store.fetch import fetch_ahead
 
 if TYPE_CHECKING:
@@ -15,8 +17,11 @@ if TYPE_CHECKING:
 
     from casync_py.digest import Digest
     from casync_py.ids import ChunkId
-    from casync_py.store.base import ChunkStream, Store
+    from casync_py.store.base import ChunkStream, PipelinedStore, Store
     from casync_py.store.chunk import Chunk
+
+
+_CHECKED = 12 << 20  # bytes: at most this of a pipelined stream's budget is left to chunks that are being checked
 
 
 def verified(chunk: Chunk, digests: Sequence[Digest], limit: int = MAX_CHUNK_SIZE) -> bytes | memoryview:
@@ -45,9 +50,12 @@ def verified(chunk: Chunk, digests: Sequence[Digest], limit: int = MAX_CHUNK_SIZ
 class Verified:
     """A store around a store that hands out nothing unverified.
 
-    Each chunk is decompressed and checked in the thread that fetched it, so that `get_many` does it in its pool. To go
-    on to the next store when one holds a bad chunk, put a `RouterStore` around one `Verified` for each store, never a
-    `Verified` around the router.
+    Each chunk is decompressed and checked in the thread that fetched it, so that `get_many` does it in its pool; what a
+    pipelined store delivers is checked in the same pool. To go on to the next store when one holds a bad chunk, put a
+    `RouterStore` around one `Verified` for each store, never a `Verified` around the router.
+
+    Attributes:
+        pipelined: whether `store` is; see `is_pipelined`.
     """
 
     def __init__(
@@ -68,6 +76,7 @@ class Verified:
         """
         self.name = store.name
         self.store = store
+        self.pipelined = is_pipelined(store)
         self.digests = tuple(digests)
         self.limit = limit
         self._jobs = jobs
@@ -81,7 +90,9 @@ class Verified:
             ChunkInvalid: what it has does not match the id; `where` names the store.
         """
         limit = min(limit, self.limit)
-        chunk = self.store.get(chunk_id, limit)
+        return self._check(self.store.get(chunk_id, limit), limit)
+
+    def _check(self, chunk: Chunk, limit: int) -> Chunk:
         try:
             verified(chunk, self.digests, limit)
         except ChunkInvalid as error:
@@ -91,7 +102,13 @@ class Verified:
 
     def get_many(self, ids: Sequence[ChunkId], budget: int = DEFAULT_BUDGET) -> ChunkStream:
         """Fetch and verify ahead."""
-        return fetch_ahead(self.get, ids, budget, jobs=self._jobs, executor=self._executor)
+        if not self.pipelined:
+            return fetch_ahead(self.get, ids, budget, jobs=self._jobs, executor=self._executor)
+        stream = cast("PipelinedStore", self.store).get_many(
+            ids, max(1, budget - min(budget // 2, _CHECKED)), self.limit
+        )
+        check = partial(self._check, limit=self.limit)
+        return check_ahead(stream, check, self.limit // 4, jobs=self._jobs, executor=self._executor)
 
     def has_many(self, ids: Sequence[ChunkId]) -> list[bool]:
         """As the store says: what is there is not read, and so not verified."""

@@ -1,0 +1,1 @@
+"""What a puller, a pusher and a server do with a connection and a store."""
