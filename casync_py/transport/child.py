@@ -9,6 +9,8 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from casync_py.errors import PeerError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -35,6 +37,7 @@ class Child:
         stdout: int,
         stderr: int | None,
         own_group: bool,
+        name: str,
     ) -> None:
         """Start it; PATH is searched. The descriptors stay the caller's.
 
@@ -42,15 +45,19 @@ class Child:
         has, and nothing of Python runs in the child while other threads hold locks.
 
         Raises:
-            OSError: it cannot be run.
+            PeerError: it cannot be run; the reason names it, the error's name is `name`.
         """
         self._group = own_group
         self._lock = threading.Lock()  # around signals and reaping
         self._status: int | None = None
         self._reaped = False
-        self._popen = subprocess.Popen(
-            list(argv), env=env, stdin=stdin, stdout=stdout, stderr=stderr, process_group=0 if own_group else None
-        )
+        group = 0 if own_group else None
+        try:
+            self._popen = subprocess.Popen(
+                list(argv), env=env, stdin=stdin, stdout=stdout, stderr=stderr, process_group=group
+            )
+        except OSError as error:
+            raise PeerError(f"Cannot run {os.fsdecode(argv[0])}: {error.strerror}", name) from error
         self.pid = self._popen.pid
 
     @property

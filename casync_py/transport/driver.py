@@ -76,7 +76,7 @@ class Driver:
         self._silence_s = 0.0
         self._poll = select.poll()
         self._polled: dict[int, int] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal's handler may call `stop()` while its thread is in `wake()`
         self._wake_fd = -1  # guarded by the lock, so that nobody writes to a number that became another descriptor
         self._woken = False
         self._stopping = False
@@ -86,13 +86,14 @@ class Driver:
         if self._woken:
             return  # the loop has yet to clear this, and asks the handler after that
         with self._lock:
-            if self._wake_fd >= 0 and not self._woken:
+            if self._wake_fd >= 0:
                 self._woken = True
                 os.eventfd_write(self._wake_fd, 1)
 
     def stop(self) -> None:
         """Let `run()` write what is buffered, close our writing end and return soon. Thread-safe, also before it."""
         self._stopping = True
+        self._woken = False  # an exception (Ctrl-C) may have ended a `wake()` of this thread halfway
         self.wake()
 
     def run(self) -> None:

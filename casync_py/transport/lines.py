@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _LINE_MAX = 4096  # bytes of one line that are kept: the other end chooses them
+_LINES_MAX = 1000  # lines that are handed on: they may be kept
 _READ_SIZE = 1 << 16
+_LAST_READS = 16  # the default pipe's content and more, once the end was asked for
 
 
 class LineReader:
@@ -27,6 +29,7 @@ class LineReader:
         self._end_fd = os.eventfd(0, os.EFD_CLOEXEC)
         self._thread: threading.Thread | None = None
         self._line = bytearray()
+        self._left = _LINES_MAX
 
     def start(self, name: str) -> None:
         """Start reading, in a thread of this name."""
@@ -56,16 +59,20 @@ class LineReader:
         poll = select.poll()
         poll.register(self._read_fd, select.POLLIN)
         poll.register(self._end_fd, select.POLLIN)
-        while True:
-            asked_to_end = any(fd == self._end_fd for fd, _events in poll.poll())
+        reads = -1  # that are left, where the end was asked for
+        while reads:
+            if reads < 0 and any(fd == self._end_fd for fd, _events in poll.poll()):
+                reads = _LAST_READS
             try:
                 data = os.read(self._read_fd, _READ_SIZE)
             except BlockingIOError:
-                data = None
-            if data:
-                self._feed(data)
-            if data == b"" or asked_to_end:
+                if reads < 0:
+                    continue
                 break
+            if not data:
+                break
+            self._feed(data)
+            reads -= reads > 0
         if self._line:
             self._give()
 
@@ -82,4 +89,10 @@ class LineReader:
     def _give(self) -> None:
         line = self._line.decode(errors="replace").removesuffix("\r")
         self._line.clear()
-        self._take(line)
+        if self._left <= 0:
+            return
+        self._left -= 1
+        try:
+            self._take(line if self._left else "(further lines are left out)")
+        except Exception:  # noqa: BLE001 - whoever shows lines may fail; reading goes on, or the child would block
+            self._left = 0

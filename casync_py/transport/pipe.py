@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import math
 import os
 import select
 import signal
@@ -9,11 +11,10 @@ import socket
 import stat
 import sys
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Self
 
-from casync_py.errors import PeerError
 from casync_py.files import STDIN, STDOUT
 from casync_py.transport.child import Child
 from casync_py.transport.lines import LineReader
@@ -61,31 +62,29 @@ class ChildStream(DescriptorStream):
 
         Raises:
             PeerError: the program cannot be run; the reason names it.
+            OSError: no descriptor is left.
         """
-        self._lines = LineReader(on_stderr) if on_stderr is not None else None
-        child_in, our_out = os.pipe()
-        our_in, child_out = os.pipe()
-        super().__init__(our_in, our_out, name)
-        self._input_ended = False
-        enlarge_pipe(our_out, pipe_size)
-        enlarge_pipe(our_in, pipe_size)
-        try:
+        with ExitStack() as on_failure, ExitStack() as childs:
+            child_in, our_out = _pipe(childs, on_failure)
+            our_in, child_out = _pipe(on_failure, childs)
+            enlarge_pipe(our_out, pipe_size)
+            enlarge_pipe(our_in, pipe_size)
+            self._lines = LineReader(on_stderr) if on_stderr is not None else None
+            if self._lines is not None:
+                on_failure.callback(self._lines.close)
             self._child = Child(
                 argv,
                 env,
                 stdin=child_in,
                 stdout=child_out,
-                stderr=self._lines.write_fd if self._lines else None,
+                stderr=self._lines.write_fd if self._lines is not None else None,
                 own_group=not (asks and _has_terminal()),
+                name=name,
             )
-        except BaseException as error:
-            self._close_descriptors()
-            if isinstance(error, OSError):
-                raise PeerError(f"Cannot run {os.fsdecode(argv[0])}: {error.strerror}", name) from error
-            raise
-        finally:
-            os.close(child_in)
-            os.close(child_out)
+            on_failure.pop_all()
+        super().__init__(our_in, our_out, name)
+        self._input_ended = False
+        self._drained = 0
         if self._lines is not None:
             self._lines.release()
             self._lines.start(f"stderr of {name}")
@@ -118,34 +117,26 @@ class ChildStream(DescriptorStream):
             return
         try:
             self.close_write()
-            self._drained = 0
             self._child.wait(_END_S, self._drain)
         finally:
+            super().close()
             try:
-                super().close()
                 self._child.end()
             finally:
-                self._close_descriptors()
+                if self._lines is not None:
+                    self._lines.close()
 
     def _drain(self, seconds: float) -> None:
-        """Throw input away for so long."""
-        poll = select.poll()
-        if self._input_ended or self._drained > _DRAIN_MAX:
+        """Throw input away for so long, or sleep where there is none."""
+        if self._input_ended:
             time.sleep(seconds)
-            return
-        poll.register(self._read_fd, select.POLLIN)
-        if poll.poll(max(1, seconds * 1000)):
+        elif _is_ready(self._read_fd, select.POLLIN, seconds):
             try:
                 data = self.read(_DRAIN_SIZE)
             except OSError:
                 data = b""
-            self._input_ended = data == b""
             self._drained += len(data or b"")
-
-    def _close_descriptors(self) -> None:
-        super().close()
-        if self._lines is not None:
-            self._lines.close()
+            self._input_ended = data == b"" or self._drained > _DRAIN_MAX
 
     def __enter__(self) -> Self:
         return self
@@ -167,34 +158,42 @@ class StandardStream(DescriptorStream):
     """
 
     def __init__(self, name: str = "Client") -> None:
+        """
+        Raises:
+            OSError: standard input or output is closed.
+        """
         if sys.stdout is not None:
             sys.stdout.flush()
         self.name = name
-        self._read_fd, self._own_read = _take_over(STDIN, os.O_RDONLY)
-        self._write_fd, self._own_write = _take_over(STDOUT, os.O_WRONLY)
-        self._socket = None
-        if stat.S_ISSOCK(os.fstat(self._write_fd).st_mode):
-            self._socket = socket.socket(fileno=self._write_fd)
+        self._socket: socket.socket | None = None
+        self._own_flags = False
+        self._read_fd = _duplicate(STDIN)
+        self._write_fd = _reopen_pipe(STDOUT)
+        if self._write_fd >= 0:
+            self._own_flags = True
+        else:
+            self._write_fd = _duplicate(STDOUT)
+            if stat.S_ISSOCK(os.fstat(self._write_fd).st_mode):
+                self._socket = socket.socket(fileno=self._write_fd)
+        _replace_standard_descriptors()
         enlarge_pipe(self._read_fd)
         enlarge_pipe(self._write_fd)
 
     def read(self, size: int) -> bytes | None:
-        if not self._own_read and not _is_ready(self._read_fd, select.POLLIN):
-            return None
-        return super().read(size)
+        return super().read(size) if _is_ready(self._read_fd, select.POLLIN) else None
 
     def write(self, views: Iterable[bytes | memoryview]) -> int:
-        if self._own_write:
+        if self._own_flags:
             return super().write(views)
-        if self._socket is not None:
-            try:
+        try:
+            if self._socket is not None:
                 return self._socket.sendmsg(list(islice(views, MAX_VIEWS)), [], socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                return 0
-        if not _is_ready(self._write_fd, select.POLLOUT):
-            return 0
-        # Linux fs/pipe.c, pipe_poll: room is at least one page, into which this much goes whatever lies there already
-        return os.write(self._write_fd, memoryview(next(iter(views)))[: select.PIPE_BUF])
+            if _is_ready(self._write_fd, select.POLLOUT):
+                # Linux fs/pipe.c, pipe_poll: there is room for a page at least, whatever lies in the pipe already
+                return os.write(self._write_fd, memoryview(next(iter(views)))[: select.PIPE_BUF])
+        except BlockingIOError:
+            pass
+        return 0
 
     def close_write(self) -> None:
         if self._socket is None:
@@ -206,35 +205,48 @@ class StandardStream(DescriptorStream):
             self._socket.close()
 
 
-def _take_over(fd: int, mode: int) -> tuple[int, bool]:
-    """A descriptor of our own for what a standard descriptor leads to, and whether it has O_NONBLOCK for itself."""
-    taken, own = -1, False
+def _pipe(reader: ExitStack, writer: ExitStack) -> tuple[int, int]:
+    """A pipe's two ends, each to be closed by its stack."""
+    read_fd, write_fd = os.pipe()
+    reader.callback(os.close, read_fd)
+    writer.callback(os.close, write_fd)
+    return read_fd, write_fd
+
+
+def _duplicate(fd: int) -> int:
+    """A duplicate beyond the standard descriptors, even where some of those are closed."""
+    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _STDERR + 1)
+
+
+def _reopen_pipe(fd: int) -> int:
+    """A pipe's writing end opened anew, with O_NONBLOCK for itself; -1 for anything else."""
     if stat.S_ISFIFO(os.fstat(fd).st_mode):
-        with suppress(OSError):  # no /proc, or the pipe was made by another user (su, sudo)
-            taken, own = os.open(f"/proc/self/fd/{fd}", mode | os.O_NONBLOCK | os.O_CLOEXEC), True
-    if taken < 0:
-        taken = os.dup(fd)
-    if fd == STDOUT and _is_open(_STDERR):
-        os.dup2(_STDERR, fd)
-    else:
-        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        os.dup2(null, fd)
-        os.close(null)
-    return taken, own
+        with suppress(OSError):  # no /proc, the pipe was made by another user (su, sudo), its reader is gone
+            reopened = os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                return _duplicate(reopened)
+            finally:
+                os.close(reopened)
+    return -1
 
 
-def _is_open(fd: int) -> bool:
+def _replace_standard_descriptors() -> None:
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     try:
-        os.fstat(fd)
-    except OSError:
-        return False
-    return True
+        os.dup2(null, STDIN)
+        try:
+            os.dup2(_STDERR, STDOUT)
+        except OSError:  # stderr is closed
+            os.dup2(null, STDOUT)
+    finally:
+        if null > _STDERR:
+            os.close(null)
 
 
-def _is_ready(fd: int, events: int) -> bool:
+def _is_ready(fd: int, events: int, seconds: float = 0.0) -> bool:
     poll = select.poll()
     poll.register(fd, events)
-    return bool(poll.poll(0))
+    return bool(poll.poll(math.ceil(seconds * 1000)))
 
 
 def _has_terminal() -> bool:
