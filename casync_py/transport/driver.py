@@ -16,13 +16,14 @@ from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
 from casync_py.errors import PeerError, ProtocolError
+from casync_py.protocol.messages import Abort
+from casync_py.transport.blocks import InputBlocks
 
 if TYPE_CHECKING:
     from casync_py.protocol.connection import Connection
     from casync_py.protocol.messages import Message
     from casync_py.transport.stream import Stream
 
-_READ_SIZE = 1 << 20
 _LOW_WATER = (
     256 << 10
 )  # output that waits, in bytes: enough for the pipe, little enough that an urgent answer comes soon
@@ -69,6 +70,7 @@ class Driver:
         self._connection = connection
         self._handler = handler
         self._timeout = timeout
+        self._input = InputBlocks()
         self._output: deque[bytes | memoryview] = deque()
         self._pending = 0  # bytes in `_output`
         self._exhausted = False  # the handler had nothing more to send when it was last asked
@@ -220,17 +222,20 @@ class Driver:
     def _receive(self) -> bool:
         """Read once and hand on the messages; True where the peer closed its end as it may."""
         try:
-            data = self._stream.read(_READ_SIZE)
+            size = self._stream.read_into(self._input.room())
         except OSError as error:
             raise PeerError(self._with_fate(f"Connection broke: {error.strerror}")) from error
-        if data is None:
+        if size is None:
             return False
         self._silence_s = 0.0
-        if not data:
+        if size == 0:
             return self._end()
         received = self._handler.received
-        for message in self._connection.receive(data):
+        message: Message | None = None
+        for message in self._connection.receive(self._input.take(size)):
             received(message)
+        if type(message) is Abort:  # nothing follows it; the handler may have made a better error of it
+            self._connection.receive_end()
         return False
 
     def _end(self) -> bool:
@@ -265,7 +270,7 @@ class Driver:
             readable, _anything = self._wait(left if self._output else 0.0, reading=reading)
             if readable:
                 try:
-                    reading = self._stream.read(_READ_SIZE) != b""
+                    reading = self._stream.read_into(self._input.room()) != 0
                 except OSError:
                     break
         self._stream.close_write()

@@ -132,11 +132,11 @@ class ChildStream(DescriptorStream):
             time.sleep(seconds)
         elif _is_ready(self._read_fd, select.POLLIN, seconds):
             try:
-                data = self.read(_DRAIN_SIZE)
+                size = self.read_into(memoryview(bytearray(_DRAIN_SIZE)))
             except OSError:
-                data = b""
-            self._drained += len(data or b"")
-            self._input_ended = data == b"" or self._drained > _DRAIN_MAX
+                size = 0
+            self._drained += size or 0
+            self._input_ended = size == 0 or self._drained > _DRAIN_MAX
 
     def __enter__(self) -> Self:
         return self
@@ -179,8 +179,8 @@ class StandardStream(DescriptorStream):
         enlarge_pipe(self._read_fd)
         enlarge_pipe(self._write_fd)
 
-    def read(self, size: int) -> bytes | None:
-        return super().read(size) if _is_ready(self._read_fd, select.POLLIN) else None
+    def read_into(self, room: memoryview) -> int | None:
+        return super().read_into(room) if _is_ready(self._read_fd, select.POLLIN) else None
 
     def write(self, views: Iterable[bytes | memoryview]) -> int:
         if self._own_flags:

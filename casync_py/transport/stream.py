@@ -33,8 +33,9 @@ class Stream(Protocol):
     def fileno_write(self) -> int:
         """The descriptor to poll for room, -1 once `close_write` was called."""
 
-    def read(self, size: int) -> bytes | None:
-        """Up to `size` bytes, as many as are there; `b""` at the end, None where it would block. Call it after poll.
+    def read_into(self, room: memoryview) -> int | None:
+        """Read what is there, as far as there is room for it, and return how many bytes that was; 0 at the end of
+        input, None where it would block.
 
         Raises:
             OSError: the connection broke.
@@ -76,9 +77,9 @@ class DescriptorStream:
     def fileno_write(self) -> int:
         return self._write_fd
 
-    def read(self, size: int) -> bytes | None:
+    def read_into(self, room: memoryview) -> int | None:
         try:
-            return os.read(self._read_fd, size)
+            return os.readv(self._read_fd, (room,))
         except BlockingIOError:
             return None
 
@@ -118,9 +119,9 @@ class SocketStream:
     def fileno_write(self) -> int:
         return self._socket.fileno() if self._writing else -1
 
-    def read(self, size: int) -> bytes | None:
+    def read_into(self, room: memoryview) -> int | None:
         try:
-            return self._socket.recv(size)
+            return self._socket.recv_into(room)
         except BlockingIOError:
             return None
 
