@@ -9,6 +9,7 @@ from casync_py.compression import DEFAULT_COMPRESSION, Compression
 from casync_py.digest import DEFAULT_DIGEST, Digest
 
 DEFAULT_MEMORY = 96 << 20
+DEFAULT_TIMEOUT_S = 120.0
 
 
 def _processors() -> int:
@@ -57,6 +58,7 @@ class Settings:
         recursive: list below the top directory's children.
         sync: a tree that was extracted is on disk before success is reported.
         archive_digest: compute the digest of the whole stream, which make prints.
+        timeout: seconds that the other end of a connection may be silent while something is expected of it.
     """
 
     what: str | None = None
@@ -76,4 +78,5 @@ class Settings:
     recursive: bool = True
     sync: bool = False
     archive_digest: bool = True
+    timeout: float = DEFAULT_TIMEOUT_S
     resources: Resources = field(default_factory=Resources)

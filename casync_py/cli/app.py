@@ -107,7 +107,9 @@ def verb_command(name: str, verb: Verb) -> Any:
         """Gives typer a signature to look at; never called."""
 
     options = sorted((option for option in OPTIONS.values() if name in option.verbs), key=_panel)
-    parameters = [*(_argument(argument, verb) for argument in VERBS[name].arguments), *map(_option, options)]
+    row = VERBS[name]
+    arguments = [_argument(each, verb, row.repeats and each == row.arguments[-1]) for each in row.arguments]
+    parameters = [*arguments, *map(_option, options)]
     described.__signature__ = Signature(parameters)  # type: ignore[attr-defined] # what inspect.signature looks at
     described.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     examples = f"{_KEPT}\nExamples:\n" + "\n".join(f"  {example}" for example in verb.examples)
@@ -122,9 +124,9 @@ def verb_command(name: str, verb: Verb) -> Any:
     return typer.main.get_command(app)
 
 
-def _argument(name: str, verb: Verb) -> Parameter:
-    info = typer.Argument(metavar=name, help=verb.arguments[name], show_default=False)
-    return _parameter(name.lower(), Path | None, info, None)
+def _argument(name: str, verb: Verb, repeats: bool) -> Parameter:
+    info = typer.Argument(metavar=f"{name}..." if repeats else name, help=verb.arguments[name], show_default=False)
+    return _parameter(name.lower(), list[Path] | None if repeats else Path | None, info, None)
 
 
 def _panel(option: Option) -> int:
@@ -140,7 +142,7 @@ def _option(option: Option) -> Parameter:
         metavar=option.metavar,
         rich_help_panel=option.panel,
         show_default=False,
-        hidden=option.name in LATER_OPTIONS,
+        hidden=option.hidden or option.name in LATER_OPTIONS,
         autocompletion=completion,
     )
     if not option.metavar:

@@ -78,7 +78,9 @@ def _request(verb: str, arguments: list[str], options: list[Given]) -> Request:
     if verb not in VERBS:
         raise UsageError(f"Unknown verb '{verb}'; '{PROGRAM} --help' lists them")
     names = VERBS[verb].arguments
-    if len(arguments) > len(names):
+    if len(arguments) > len(names) and not VERBS[verb].repeats:
+        if not names:
+            raise UsageError(f"{verb} takes no arguments; what is {arguments[0]!r}?")
         raise UsageError(f"{verb} takes {', '.join(names)} and no more; what is {arguments[len(names)]!r}?")
     refuse_later_options(verb, options)
     return Request(verb, arguments, [given for given in options if verb in given.option.verbs])

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from casync_py.cli.verb_table import READERS, WORKING
+from casync_py.cli.verb_table import READERS, SERVERS, WORKING
 
 OUTPUT = "Messages and results"
 STORES = "Chunks and where they live"
 RECORDED = "What an archive records"
 EXTRACTING = "How files are restored"
+SERVING = "What is served"
 MACHINE = "How much of the machine to use"
 
-PANELS = (STORES, RECORDED, EXTRACTING, MACHINE, OUTPUT)  # in the order of help
+PANELS = (SERVING, STORES, RECORDED, EXTRACTING, MACHINE, OUTPUT)  # in the order of help
 
 ANY = WORKING
+_ALL = (*WORKING, *SERVERS)
 _SCANNING = ("make", "list", "mtree", "stat", "digest")  # they read directories
 
 
@@ -34,6 +36,7 @@ class Option(NamedTuple):
         default: as help shows it.
         short: letter of the short form.
         repeatable: whether each value counts, not just the last.
+        hidden: not for people.
     """
 
     name: str
@@ -44,6 +47,7 @@ class Option(NamedTuple):
     default: str = ""
     short: str = ""
     repeatable: bool = False
+    hidden: bool = False
 
     @property
     def key(self) -> str:
@@ -58,16 +62,22 @@ CASYNC_OPTIONS = (
         "log-level",
         "LEVEL",
         "Least urgent messages to show: emerg, alert, crit, err, warning, notice, info, debug or 0 to 7.",
-        ANY,
+        _ALL,
         default="info",
         short="l",
     ),
-    Option("verbose", "", "Name each file as it is done, and show a traceback with an error.", ANY, short="v"),
+    Option(
+        "verbose",
+        "",
+        "Name each file as it is done, say what the other end of a connection is, show a traceback with an error.",
+        _ALL,
+        short="v",
+    ),
     Option("dry-run", "", "Only print what would be removed.", ("gc",), short="n"),
     Option(
         "store",
         "STORE",
-        "The store: a directory of chunks, usually called NAME.castr.",
+        "The store: a directory of chunks, usually called NAME.castr, here or on another machine (HOST:PATH).",
         ANY,
         STORES,
         "$CASYNC_STORE, else default.castr beside the index",
@@ -141,7 +151,7 @@ CASYNC_OPTIONS = (
         "compression",
         "NAME",
         "Compression of new chunks: zstd, xz, gzip or none, with a level as in zstd:9. Any of them can be read.",
-        ("make",),
+        ("make", "push", "serve-stdio"),
         STORES,
         "zstd",
     ),
@@ -157,8 +167,19 @@ OUR_OPTIONS = (
         "yes",
     ),
     Option("json", "", "Print results as JSON, one object a line.", ANY),
-    Option("jobs", "N", "Threads that digest and compress.", ANY, MACHINE, "one for each processor"),
-    Option("memory", "SIZE", "Memory for data in flight; the process takes some 60 MiB more.", ANY, MACHINE, "96M"),
+    Option("jobs", "N", "Threads that digest and compress.", _ALL, MACHINE, "one for each processor"),
+    Option("memory", "SIZE", "Memory for data in flight; the process takes some 60 MiB more.", _ALL, MACHINE, "96M"),
+    Option(
+        "timeout",
+        "SECONDS",
+        "How long the other end of a connection may be silent while something is expected of it; 0: for ever.",
+        _ALL,
+        MACHINE,
+        "120",
+    ),
+    Option("root", "DIR", "Serve what is below this directory.", ("serve-stdio",), SERVING, repeatable=True),
+    Option("read-only", "", "Serve pull only.", ("serve-stdio",), SERVING),
+    Option("peer", "1", "The client is casync-py, which says so itself.", ("pull", "push"), SERVING, hidden=True),
     Option("sync", "yes|no", "Wait until the extracted tree is on disk.", ("extract",), EXTRACTING, "no"),
 )
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from casync_py.cli.console import Console
     from casync_py.cli.output import Output
@@ -22,6 +22,7 @@ class Session:
         verb: its name.
         arguments: as many as the verb can have, None for those that were not given.
         json: results as JSON.
+        options: values by each option's `key`, also of those that are no settings.
     """
 
     verb: str
@@ -31,6 +32,7 @@ class Session:
     console: Console
     output: Output
     json: bool
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def summarize(self, text: str) -> None:
         """Say what came of it where a person reads along, after the results."""

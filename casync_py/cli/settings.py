@@ -11,6 +11,7 @@ from casync_py.cli.values import (
     parse_jobs,
     parse_nonzero_size,
     parse_place,
+    parse_timeout,
 )
 from casync_py.compression import parse_compression
 from casync_py.digest import digest_by_name
@@ -49,7 +50,14 @@ def settings_of(values: Mapping[str, Any], environ: Mapping[str, str]) -> Settin
         "resources": Resources(**_given(values, {"jobs": parse_jobs, "memory": parse_nonzero_size})),
     }
     fields |= _given(
-        values, {"what": str, "store": parse_place, "digest": digest_by_name, "chunk_size": parse_chunk_size}
+        values,
+        {
+            "what": str,
+            "store": parse_place,
+            "digest": digest_by_name,
+            "chunk_size": parse_chunk_size,
+            "timeout": parse_timeout,
+        },
     )
     fields |= _given(values, dict.fromkeys(_BOOLEAN_FIELDS, parse_boolean))
     for key, field, parse in (

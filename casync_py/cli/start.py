@@ -91,6 +91,7 @@ def _session(request: Request, console: Console) -> Session:
         console,
         Output(),
         "json" in values,
+        values,
     )
 
 

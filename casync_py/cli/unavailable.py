@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from casync_py.cli.casync_argv import Given
 
-LATER_VERBS = ("mount", "mkdev", "udev", "gc", "pull", "push")
+LATER_VERBS = ("mount", "mkdev", "udev", "gc")
 
 LATER_OPTIONS = (
     "seed",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from casync_py.errors import UsageError
@@ -22,6 +23,7 @@ _LEVELS = ("emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"
 _MORE_LEVELS = {"error": 3, "warn": 4}
 LEVEL_ERROR, LEVEL_NOTICE, LEVEL_INFO = 3, 5, 6
 _MAX_JOBS = 1024
+_MAX_TIMEOUT_S = 10**9
 
 
 def parse_boolean(text: str) -> bool:
@@ -98,6 +100,28 @@ def parse_place(text: str) -> str:
     return text
 
 
+def parse_timeout(text: str) -> float:
+    """Seconds; infinity for 0.
+
+    Raises:
+        UsageError: no number, or a negative one.
+    """
+    try:
+        seconds = float(text) if text.isascii() else -1
+    except ValueError:
+        seconds = -1
+    if not 0 <= seconds <= _MAX_TIMEOUT_S:
+        raise UsageError(f"Not a number of seconds: {text!r}")
+    return seconds or math.inf
+
+
+def parse_peer(text: str) -> bool:
+    """Which dialect of ours the client speaks: there is one. Raises UsageError for any other."""
+    if text != "1":
+        raise UsageError(f"Unknown dialect {text!r}; this version knows 1")
+    return True
+
+
 def parse_owner_number(text: str) -> int | bool:
     """A number as C writes it, or a boolean; the number wins.
 
@@ -153,6 +177,8 @@ _PARSERS: dict[str, Callable[[str], object]] = {
     "compression": _compression,
     "jobs": parse_jobs,
     "memory": parse_nonzero_size,
+    "timeout": parse_timeout,
+    "peer": parse_peer,
 }
 
 

@@ -9,10 +9,17 @@ if TYPE_CHECKING:
 
 
 class VerbRow(NamedTuple):
-    """A verb, found without importing it: its module in this package, and its arguments, all of them optional."""
+    """A verb, found without importing it.
+
+    Attributes:
+        module: in this package.
+        arguments: names of what stands after it; all of them may be left out.
+        repeats: the last argument may be given as often as one likes.
+    """
 
     module: str
     arguments: tuple[str, ...]
+    repeats: bool = False
 
 
 VERBS = {
@@ -22,9 +29,13 @@ VERBS = {
     "mtree": VerbRow("listing", ("INPUT", "SUBPATH")),
     "stat": VerbRow("listing", ("INPUT", "SUBPATH")),
     "digest": VerbRow("digest", ("INPUT", "SUBPATH")),
+    "pull": VerbRow("serving", ("BASE", "ARCHIVE", "INDEX", "STORE"), repeats=True),
+    "push": VerbRow("serving", ("BASE", "ARCHIVE", "INDEX", "STORE"), repeats=True),
+    "serve-stdio": VerbRow("serving", ()),
 }
 HELP_VERB = "help"
-WORKING = tuple(VERBS)
+SERVERS = ("pull", "push", "serve-stdio")  # what a client starts on another machine
+WORKING = tuple(verb for verb in VERBS if verb not in SERVERS)
 READERS = ("extract", "list", "mtree", "stat", "digest")  # they may fetch chunks from a store
 LISTERS = ("list", "mtree", "stat")
 

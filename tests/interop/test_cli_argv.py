@@ -188,8 +188,6 @@ def test_options_end_at_the_first_argument_where_posix_is_asked_for(
         "mount kept.caidx m",
         "mkdev kept.caibx",
         "udev /dev/nbd0",
-        "pull",
-        "push",
     ],
 )
 def test_what_is_not_there_yet_is_refused_by_name(

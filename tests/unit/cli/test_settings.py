@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -39,6 +40,8 @@ def test_nothing_given_is_the_default() -> None:
         ({"with_": ["unix", "xattrs"]}, replace(DEFAULT, with_=(parse_feature("unix"), parse_feature("xattrs")))),
         ({"without": ["acl"]}, replace(DEFAULT, without=(parse_feature("acl"),))),
         ({"jobs": "3"}, replace(DEFAULT, resources=Resources(jobs=3))),
+        ({"timeout": "2.5"}, replace(DEFAULT, timeout=2.5)),
+        ({"timeout": "0"}, replace(DEFAULT, timeout=math.inf)),
         ({"memory": "1M"}, replace(DEFAULT, resources=Resources(memory=1 << 20))),
         ({"exclude_nodump": "no"}, replace(DEFAULT, exclude_nodump=False)),
         ({"exclude_submounts": "yes"}, replace(DEFAULT, exclude_submounts=True)),
@@ -98,7 +101,7 @@ def test_a_wrong_value_is_refused_with_the_options_name(name: str, value: str) -
 
 
 def test_every_option_with_a_value_is_checked_or_takes_any_text() -> None:
-    anything = {"store", "extra-store", "seed", "cache"}
+    anything = {"store", "extra-store", "seed", "cache", "root"}
     for name, option in OPTIONS.items():
         if option.metavar and name not in anything:
             with pytest.raises(UsageError):
