@@ -117,7 +117,7 @@ def _extract_blob(source: str | None, target: str, settings: Settings, monitor: 
     from casync_py.sync.extract import extract_blob
 
     with open_index_stream(source, settings, monitor) as (index, stream):
-        extract_blob(stream, _blob_target(target, index.size, settings))
+        extract_blob(stream, _blob_target(target, index.size, settings), settings.resources)
 
 
 def _blob_target(text: str, size: int, settings: Settings) -> BlobTarget:

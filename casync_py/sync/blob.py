@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -9,11 +10,14 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 from casync_py.archive.holes import write_at, write_sparse
 from casync_py.errors import SourceChanged, UsageError
-from casync_py.files import STANDARD_STREAM, STDIN, STDOUT, AtomicFile, write_all
+from casync_py.files import STANDARD_STREAM, STDIN, STDOUT, write_all
+from casync_py.sync.partial import PartialFile, lock_target
 from casync_py.sync.superblock import device_size
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+_DEVICE_PATIENCE_S = 2  # udev locks a device for a moment after each writer has closed it
 
 
 class Blob(Protocol):
@@ -92,46 +96,92 @@ def _stamp(status: os.stat_result) -> tuple[int, int, int]:
 
 
 class BlobTarget(Protocol):
-    """Where a blob is written, in order of offsets; nothing counts as done before `commit()`."""
+    """Where a blob is written; nothing counts as done before `commit()`.
+
+    Attributes:
+        present: so many bytes from the start may be right already, left by an interrupted run; 0: nothing to look at.
+    """
 
     name: str
+    present: int
 
-    def write_at(self, offset: int, data: bytes | memoryview) -> None: ...
+    def read_at(self, offset: int, length: int) -> bytes:
+        """What is there, fewer bytes only at the end. May be called from several threads."""
+
+    def keep(self, end: int) -> None:
+        """Told before anything is written: what lies behind `end` is of no use."""
+
+    def write_at(self, offset: int, data: bytes | memoryview) -> None:
+        """Calls come in the order of offsets, but leave out what is in place."""
+
     def commit(self) -> None:
         """Set the size, sync, let the target appear."""
 
-    def abort(self) -> None:
-        """Give up; harmless after `commit()`."""
+    def abort(self, *, keep: bool = False) -> str | None:
+        """Give up; harmless after `commit()`.
+
+        Args:
+            keep: let what was written so far stay for the next run, where the target can do that.
+
+        Returns:
+            The name of the file that stays, if one does.
+        """
 
 
 class FileTarget:
-    """A new file (written beside, renamed), or an existing file or block device, written in place."""
+    """A file that does not exist yet (a partial file until `commit()`), or a file or block device written in place."""
 
     def __init__(self, path: str, size: int, punch_holes: bool = True) -> None:
+        """Open it for a blob of `size` bytes.
+
+        Raises:
+            OSError, UsageError: it cannot be opened or written, is in use by another run, is neither file nor device,
+                or is a device that is too small.
+        """
         self.name = path
         self._size = size
-        self._file: AtomicFile | None = None
+        self._partial: PartialFile | None = None
+        self._fd = self._open()
         try:
-            self._fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOCTTY)
-        except FileNotFoundError:
-            self._file = AtomicFile(path)
-            self._fd = self._file.fd
-        status = os.fstat(self._fd)
-        self._regular = stat.S_ISREG(status.st_mode)
-        # Holes are left only where nothing was before: in place, zeros replace what is there.
-        self._sparse = punch_holes and self._file is not None
-        if not self._regular:
-            room = device_size(self._fd, whole=True) if stat.S_ISBLK(status.st_mode) else 0
-            if not stat.S_ISBLK(status.st_mode):
-                self.abort()
+            status = os.fstat(self._fd)
+            self._regular = stat.S_ISREG(status.st_mode)
+            if not self._regular and not stat.S_ISBLK(status.st_mode):
                 raise UsageError(f"{path}: Neither a regular file nor a block device")
-            if room < size:
-                self.abort()
+            room = status.st_size if self._regular else device_size(self._fd, whole=True)
+            if not self._regular and room < size:
                 raise OSError(errno.ENOSPC, f"The device has {room} bytes, the blob {size}", path)
+            if self._partial is None:
+                lock_target(self._fd, path, 0 if self._regular else _DEVICE_PATIENCE_S)
+        except BaseException:
+            self.abort(keep=True)
+            raise
+        self.present = min(room, size)
+        # Holes are left only where nothing was before: in place, zeros replace what is there.
+        self._punch_holes = punch_holes
+        self._new_from = 0 if self._partial is not None else size
+
+    def _open(self) -> int:
+        while True:
+            with contextlib.suppress(FileNotFoundError):
+                return os.open(self.name, os.O_RDWR | os.O_CLOEXEC | os.O_NOCTTY)
+            self._partial = PartialFile.open(self.name)
+            if self._partial is not None:
+                return self._partial.fd
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        try:
+            return os.pread(self._fd, length, offset)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, self.name) from None
+
+    def keep(self, end: int) -> None:
+        if self._partial is not None:
+            os.ftruncate(self._fd, end)
+            self._new_from = end
 
     def write_at(self, offset: int, data: bytes | memoryview) -> None:
         try:
-            if self._sparse:
+            if self._punch_holes and offset >= self._new_from:
                 write_sparse(self._fd, data, offset)
             else:
                 write_at(self._fd, data, offset)
@@ -141,29 +191,38 @@ class FileTarget:
     def commit(self) -> None:
         if self._regular:
             os.ftruncate(self._fd, self._size)
-        if self._file is not None:
-            self._file.commit()
+        if self._partial is not None:
+            self._partial.commit()
         else:
             os.fsync(self._fd)
             os.close(self._fd)
         self._fd = -1
 
-    def abort(self) -> None:
-        if self._fd >= 0:
-            if self._file is not None:
-                self._file.abort()
-            else:
-                os.close(self._fd)
-            self._fd = -1
+    def abort(self, *, keep: bool = False) -> str | None:
+        if self._fd < 0:
+            return None
+        self._fd, fd = -1, self._fd
+        if self._partial is None:
+            os.close(fd)
+        elif self._partial.abort(keep=keep):
+            return self._partial.name
+        return None
 
 
 class StreamTarget:
     """Standard output, in order of offsets."""
 
     name = "standard output"
+    present = 0
 
     def __init__(self) -> None:
         self._fd = STDOUT
+
+    def read_at(self, offset: int, length: int) -> bytes:  # noqa: ARG002 - nothing is there
+        return b""
+
+    def keep(self, end: int) -> None:
+        """There is nothing."""
 
     def write_at(self, offset: int, data: bytes | memoryview) -> None:  # noqa: ARG002 - the stream stands there already
         """Append."""
@@ -174,5 +233,5 @@ class StreamTarget:
         if stat.S_ISREG(os.fstat(self._fd).st_mode):
             os.fsync(self._fd)
 
-    def abort(self) -> None:
+    def abort(self, *, keep: bool = False) -> None:
         """What was written cannot be taken back; the exit status tells."""

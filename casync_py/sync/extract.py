@@ -5,20 +5,36 @@ from __future__ import annotations
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+from casync_py.errors import ChunkInvalid, FormatError
+from casync_py.sync.in_place import rows_in_place
+
 if TYPE_CHECKING:
+    from casync_py.options import Resources
     from casync_py.sync.blob import BlobTarget
     from casync_py.sync.stream import IndexStream
 
+_DAMAGE = (ChunkInvalid, FormatError)
 
-def extract_blob(stream: IndexStream, target: BlobTarget) -> int:
-    """Write a whole stream to a target, in order; commits it, or aborts it on any error. Returns the blob's size."""
-    offset = 0
+
+def extract_blob(stream: IndexStream, target: BlobTarget, resources: Resources) -> None:
+    """Write a whole blob to a target and commit it; chunks that are in place there already are not fetched.
+
+    Where that fails, the target is aborted. What an interrupted run, a lost connection or a full disk leave is kept for
+    the next run, where the target can do that, and a notice says so; what damaged chunks or indexes leave is not.
+    """
+    index, monitor = stream.index, stream.monitor
+    keep = True
     try:
         with closing(stream):
-            while plain := stream.read():
+            there = rows_in_place(index, target, resources, monitor)
+            target.keep(index[there.stop - 1].end if there else 0)
+            for offset, plain in stream.pieces(there.others(len(index))):
                 target.write_at(offset, plain)
-                offset += len(plain)
         target.commit()
+    except _DAMAGE:
+        keep = False
+        raise
     finally:
-        target.abort()
-    return offset
+        kept = target.abort(keep=keep)
+        if kept is not None:
+            monitor.notice(f"{target.name}: What arrived is kept in {kept}, and the same command goes on from there")

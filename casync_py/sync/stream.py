@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Sequence
 from struct import unpack_from
-from typing import TYPE_CHECKING, Protocol, overload
+from typing import TYPE_CHECKING, Protocol
 
 from casync_py.archive.stream import ByteSource
 from casync_py.errors import ChunkInvalid, ChunkMissing, FormatError, UsageError
 from casync_py.files import STANDARD_STREAM, STDIN
 from casync_py.format.constants import ENTRY, ENTRY_SIZE, HEADER_SIZE
 from casync_py.format.flags import check
-from casync_py.ids import ChunkId
+from casync_py.sync.rows import RowIds, Rows
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from casync_py.format.index import Index
     from casync_py.monitor import Monitor
     from casync_py.store.base import ChunkStream, Store
@@ -118,38 +119,20 @@ class ArchiveStart:
         self._source.skip(size)
 
 
-class _Ids(Sequence[ChunkId]):
-    """The ids of some rows of an index, read when they are asked for: what is held does not grow with the index."""
-
-    def __init__(self, index: Index, start: int, stop: int) -> None:
-        self._index = index
-        self._start = start
-        self._stop = stop
-
-    def __len__(self) -> int:
-        return self._stop - self._start
-
-    @overload
-    def __getitem__(self, place: int) -> ChunkId: ...
-    @overload
-    def __getitem__(self, place: slice) -> Sequence[ChunkId]: ...
-    def __getitem__(self, place: int | slice) -> ChunkId | Sequence[ChunkId]:
-        if isinstance(place, slice):
-            start, stop, step = place.indices(len(self))
-            return self._index.ids(self._start + start, self._start + stop)[::step]
-        return self._index[self._start + range(len(self))[place]].chunk_id
-
-
 class IndexStream:
-    """The stream that an index describes: chunks in order, fetched ahead, each of the length that its row says."""
+    """The stream that an index describes: chunks in order, fetched ahead, each of the length that its row says.
+
+    Attributes:
+        index, monitor: as given.
+    """
 
     def __init__(self, index: Index, store: Store, budget: int, monitor: Monitor) -> None:
         """`store` hands out verified chunks; index and store stay the caller's."""
         self.name = index.name
-        self._index = index
+        self.index = index
+        self.monitor = monitor
         self._store = store
         self._budget = budget
-        self._monitor = monitor
         self._next = 0  # row that `_stream` delivers next
         self._reads_on = False  # a first window was read to its end: the rest is asked for at once
         self._window_end = 0
@@ -157,28 +140,42 @@ class IndexStream:
         self._lead = 0  # bytes of the next chunk that were skipped already
 
     def read(self) -> bytes | memoryview:
-        if self._next >= len(self._index):
+        if self._next >= len(self.index):
             return b""
         if self._stream is None or self._next >= self._window_end:
             self._open_window()
-        start, end, _ = self._index[self._next]
+        start, end, _ = self.index[self._next]
         plain = self._take(end - start)
         self._next += 1
-        monitor = self._monitor
-        monitor.done = end
-        monitor.chunks_new += 1
-        monitor.bytes_new += end - start
+        self.monitor.done = end
+        self._count(end - start)
         if self._lead:
             plain = memoryview(plain)[self._lead :]
             self._lead = 0
         return plain
 
+    def pieces(self, rows: Rows) -> Iterator[tuple[int, bytes | memoryview]]:
+        """Instead of reading in order: (offset, bytes) of each of some rows, asked for all at once."""
+        self._fetch(rows)
+        for start, end, _ in rows.of(self.index):
+            plain = self._take(end - start)
+            self.monitor.done += end - start
+            self._count(end - start)
+            yield start, plain
+
+    def _count(self, size: int) -> None:
+        self.monitor.chunks_new += 1
+        self.monitor.bytes_new += size
+
     def _open_window(self) -> None:
         self.close()
-        rows = len(self._index)
+        rows = len(self.index)
         self._window_end = rows if self._reads_on else min(self._next + _FIRST_WINDOW, rows)
         self._reads_on = True
-        self._stream = self._store.get_many(_Ids(self._index, self._next, self._window_end), self._budget)
+        self._fetch(Rows(self._next, self._window_end))
+
+    def _fetch(self, rows: Rows) -> None:
+        self._stream = self._store.get_many(RowIds(self.index, rows), self._budget)
 
     def _take(self, size: int) -> bytes | memoryview:
         assert self._stream is not None
@@ -192,13 +189,13 @@ class IndexStream:
 
     def skip(self, count: int) -> None:
         """Leave out bytes; chunks that lie wholly in them are not fetched (but for those under way already)."""
-        if self._next >= len(self._index) or not count:
+        if self._next >= len(self.index) or not count:
             return
-        at = self._index[self._next].start + self._lead + count
-        if at >= self._index.size:
-            self._next = len(self._index)
+        at = self.index[self._next].start + self._lead + count
+        if at >= self.index.size:
+            self._next = len(self.index)
             return
-        row = self._index.find(at)
+        row = self.index.find(at)
         if row < self._window_end and row - self._next <= _DRAINED and self._stream is not None:
             while self._next < row:
                 next(self._stream)
@@ -207,7 +204,7 @@ class IndexStream:
             self.close()
             self._next = row
             self._reads_on = False
-        self._lead = at - self._index[row].start
+        self._lead = at - self.index[row].start
 
     def close(self) -> None:
         if self._stream is not None:

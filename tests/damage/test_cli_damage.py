@@ -282,10 +282,14 @@ def test_damaged_chunk(made: Made, refused: Callable[..., str], index: str, dama
     chunk = made.chunk(path, number)
     assert callable(damage)
     damage(chunk, made.chunk(path, 0))
-    message = refused("extract", "--without=privileged", path, made.out, says=chunk.name.removesuffix(".cacnk"))
-    assert ("missing" in message) == (damage in (_remove, _empty))
+    message = refused(
+        "-lerr", "extract", "--without=privileged", path, made.out, says=chunk.name.removesuffix(".cacnk")
+    )
+    missing = damage in (_remove, _empty)
+    assert ("missing" in message) == missing
     assert_nothing_half_done(made.out, made.tree)
     assert index == "caidx" or not made.out.exists()
+    assert made.out.with_name(".out.partial").exists() == (index == "caibx" and missing)
 
 
 def test_bomb_takes_no_memory(made: Made) -> None:
