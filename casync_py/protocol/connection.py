@@ -32,6 +32,8 @@ from casync_py.protocol.state import DEAF, END_OF_INPUT, RECEIVED, SENT, Role, S
 if TYPE_CHECKING:
     from casync_py.ids import ChunkId
 
+__all__ = ["Connection", "LocalProtocolError", "Role"]
+
 FIRST_INDEX_MIN = 64  # casync's receiver breaks when it ever holds 41 to 63 bytes of an index
 INDEX_ROW_SIZE = 40
 
@@ -169,10 +171,8 @@ class Connection:
         try:
             self._read(messages)
         except ProtocolError as error:
-            if self.state is State.GREETING and self.peer_flags is None:
-                error = ProtocolError(f"{error.reason}; the other end began with {self._reader.beginning()}")
             self._failure, self.state = error, State.FAILED
-            raise error from None
+            raise
         return messages
 
     def receive_end(self) -> None:
@@ -227,8 +227,8 @@ class Connection:
         elif isinstance(message, Goodbye):
             self._check_goodbye()
         elif isinstance(message, Examined):
-            if not (self.dialect and self.operations & f.PUSH_INDEX):
-                raise LocalProtocolError("EXAMINED outside the dialect, or without an index")
+            if not (self.dialect and self.operations & f.PUSH_INDEX_CHUNKS):
+                raise LocalProtocolError("EXAMINED outside the dialect, or where no chunks follow an index")
             if message.rows < self._examined:
                 raise LocalProtocolError("EXAMINED goes backwards")
             self._examined = message.rows
@@ -236,7 +236,7 @@ class Connection:
             raise LocalProtocolError(f"ABORT with error number {message.errno}")
 
     def _check_goodbye(self) -> None:
-        if self.role is Role.PUSH_CLIENT and self.operations & f.PUSH_INDEX_CHUNKS:
+        if self.role is Role.PUSH_CLIENT and self.operations & f.PUSH_CHUNKS:
             raise LocalProtocolError("GOODBYE makes casync's push server install an index without its chunks")
         if self.role is not Role.PULL_CLIENT and self.outstanding:
             raise LocalProtocolError(f"GOODBYE with {self.outstanding} chunks outstanding")
@@ -288,7 +288,7 @@ class Connection:
             if self.role is not Role.PULL_SERVER and self.outstanding:
                 raise ProtocolError(f"GOODBYE with {self.outstanding} chunks outstanding")
         elif isinstance(message, Examined):
-            if not (self.dialect and self.operations & f.PUSH_INDEX):
+            if not (self.dialect and self.operations & f.PUSH_INDEX_CHUNKS):
                 raise ProtocolError("Unexpected EXAMINED")
             if not self._examined <= message.rows <= self._index_bytes // INDEX_ROW_SIZE:
                 raise ProtocolError(f"EXAMINED with {message.rows} rows")

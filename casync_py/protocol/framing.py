@@ -64,7 +64,8 @@ class MessageReader:
             try:
                 header = self._records.header()
             except FormatError as error:
-                raise ProtocolError(f"This is no message: {error.reason}") from None
+                said = f"; the other end began with {self.beginning()}" if not error.offset else ""
+                raise ProtocolError(f"This is no message: {error.reason}{said}") from None
             if header is None:
                 self._lacking = HEADER_SIZE - self._records.buffered
                 return None
