@@ -32,6 +32,7 @@ _LAST_WORDS_S = 5.0  # a peer that does not read us any more may still say why
 _STOP_S = 1.0  # for what is buffered when we stop; a peer who is asked to end has no right to more
 
 _IN = select.POLLIN | select.POLLHUP | select.POLLERR | select.POLLNVAL
+_OUT = select.POLLOUT | select.POLLHUP | select.POLLERR | select.POLLNVAL
 
 
 class Handler(Protocol):
@@ -173,35 +174,36 @@ class Driver:
             output.popleft()
 
     def _await(self) -> bool:
-        """Wait until something can be done; whether there is input. The time waited counts as silence where the peer
-        ought to do something."""
+        """Wait until something can be done; whether there is input."""
         reading = not self._connection.done and self._handler.wants_input()
-        limit = math.inf
-        if self._broken:
-            limit = min(self._timeout, _LAST_WORDS_S)
-        elif self._pending or (reading and (self._connection.peer_flags is None or self._handler.waiting())):
-            limit = self._timeout
-        else:
+        limit = self._patience(reading=reading)
+        seconds: float | None = 0.0  # there is more to send
+        if limit == math.inf:
             self._silence_s = 0.0
-        if not self._exhausted and not self._output:
-            limit = 0.0
-        left = max(0.0, min(limit - self._silence_s, _SLICE_S)) if limit < math.inf else None
+        if self._output or self._exhausted:
+            seconds = max(0.0, min(limit - self._silence_s, _SLICE_S)) if limit < math.inf else None
         before = time.monotonic()
-        readable, anything = self._wait(left, reading=reading)
-        if limit > 0.0:
-            self._silence_s += min(time.monotonic() - before, _SLICE_S)
-            if not anything and self._silence_s >= limit:
-                self._give_up()
+        readable, writable = self._wait(seconds, reading=reading)
+        self._silence_s += min(time.monotonic() - before, _SLICE_S)
+        if self._silence_s >= limit and not readable and not writable:
+            self._give_up()
         return readable
 
+    def _patience(self, *, reading: bool) -> float:
+        """For how many seconds of waiting the peer may do nothing."""
+        if self._broken:
+            return min(self._timeout, _LAST_WORDS_S)
+        if self._pending or (reading and (self._connection.peer_flags is None or self._handler.waiting())):
+            return self._timeout
+        return math.inf
+
     def _wait(self, seconds: float | None, *, reading: bool) -> tuple[bool, bool]:
-        """Poll for input, for room where output waits and for `wake()`; whether there is input, and anything at all."""
+        """Poll for input, for room where output waits and for `wake()`; whether there is input, and whether room."""
         wanted = {self._wake_fd: select.POLLIN}
-        read_fd = self._stream.fileno_read()
+        read_fd, write_fd = self._stream.fileno_read(), self._stream.fileno_write()
         if reading:
             wanted[read_fd] = select.POLLIN
         if self._output:
-            write_fd = self._stream.fileno_write()
             wanted[write_fd] = wanted.get(write_fd, 0) | select.POLLOUT
         if wanted != self._polled:
             for fd in self._polled.keys() - wanted.keys():
@@ -210,21 +212,24 @@ class Driver:
                 self._poll.register(fd, events)
             self._polled = wanted
         ready = self._poll.poll(None if seconds is None else math.ceil(seconds * 1000))
-        readable = False
+        readable = writable = False
         for fd, events in ready:
             if fd == self._wake_fd:
                 os.eventfd_read(fd)
                 self._woken = False
-            elif fd == read_fd and events & _IN:
+                continue
+            if fd == read_fd and events & _IN:  # the same descriptor may be both
                 readable = reading
-        return readable, bool(ready)
+            if fd == write_fd and events & _OUT:
+                writable = bool(self._output)
+        return readable, writable
 
     def _receive(self) -> bool:
         """Read once and hand on the messages; True where the peer closed its end as it may."""
         try:
             size = self._stream.read_into(self._input.room())
         except OSError as error:
-            raise PeerError(self._with_fate(f"Connection broke: {error.strerror}")) from error
+            raise PeerError(self._with_fate(f"Connection broke: {error.strerror or error}")) from error
         if size is None:
             return False
         self._silence_s = 0.0
@@ -267,7 +272,7 @@ class Driver:
         reading = True
         while self._output and (left := end - time.monotonic()) > 0:
             self._flush()
-            readable, _anything = self._wait(left if self._output else 0.0, reading=reading)
+            readable, _writable = self._wait(left if self._output else 0.0, reading=reading)
             if readable:
                 try:
                     reading = self._stream.read_into(self._input.room()) != 0
