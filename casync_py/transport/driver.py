@@ -177,11 +177,11 @@ class Driver:
         """Wait until something can be done; whether there is input."""
         reading = not self._connection.done and self._handler.wants_input()
         limit = self._patience(reading=reading)
-        seconds: float | None = 0.0  # there is more to send
+        seconds = 0.0  # there is more to send
         if limit == math.inf:
             self._silence_s = 0.0
         if self._output or self._exhausted:
-            seconds = max(0.0, min(limit - self._silence_s, _SLICE_S)) if limit < math.inf else None
+            seconds = max(0.0, min(limit - self._silence_s, _SLICE_S))  # what `waiting` says may change without a wake
         before = time.monotonic()
         readable, writable = self._wait(seconds, reading=reading)
         self._silence_s += min(time.monotonic() - before, _SLICE_S)
@@ -197,7 +197,7 @@ class Driver:
             return self._timeout
         return math.inf
 
-    def _wait(self, seconds: float | None, *, reading: bool) -> tuple[bool, bool]:
+    def _wait(self, seconds: float, *, reading: bool) -> tuple[bool, bool]:
         """Poll for input, for room where output waits and for `wake()`; whether there is input, and whether room."""
         wanted = {self._wake_fd: select.POLLIN}
         read_fd, write_fd = self._stream.fileno_read(), self._stream.fileno_write()
@@ -211,7 +211,7 @@ class Driver:
             for fd, events in wanted.items():
                 self._poll.register(fd, events)
             self._polled = wanted
-        ready = self._poll.poll(None if seconds is None else math.ceil(seconds * 1000))
+        ready = self._poll.poll(math.ceil(seconds * 1000))
         readable = writable = False
         for fd, events in ready:
             if fd == self._wake_fd:
