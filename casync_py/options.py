@@ -49,6 +49,7 @@ class Settings:
     Attributes:
         what: "archive", "archive-index", "blob", "blob-index" or "directory"; None: told by suffix and type.
         store, extra_stores: locators; None: `$CASYNC_STORE`, else `default.castr` beside the index.
+        cache_store: path of the store cache, where chunks that were fetched are kept and looked for first.
         chunk_size: (min, avg, max) in bytes, 0 where not given.
         with_, without: feature bits of each `--with=` and `--without=`.
         exclude_nodump, exclude_submounts, exclude_file: what a scan leaves out.
@@ -64,6 +65,7 @@ class Settings:
     what: str | None = None
     store: str | None = None
     extra_stores: tuple[str, ...] = ()
+    cache_store: str | None = None
     chunk_size: tuple[int, int, int] = (0, 0, 0)
     digest: Digest = DEFAULT_DIGEST
     store_options: StoreOptions = field(default_factory=StoreOptions)

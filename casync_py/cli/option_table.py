@@ -166,6 +166,7 @@ OUR_OPTIONS = (
         STORES,
         "yes",
     ),
+    Option("cache-store", "DIR", "Keep chunks that were fetched in this store, and look there first.", READERS, STORES),
     Option("json", "", "Print results as JSON, one object a line.", ANY),
     Option("jobs", "N", "Threads that digest and compress.", _ALL, MACHINE, "one for each processor"),
     Option("memory", "SIZE", "Memory for data in flight; the process takes some 60 MiB more.", _ALL, MACHINE, "96M"),

@@ -54,6 +54,7 @@ def settings_of(values: Mapping[str, Any], environ: Mapping[str, str]) -> Settin
         {
             "what": str,
             "store": parse_place,
+            "cache_store": parse_place,
             "digest": digest_by_name,
             "chunk_size": parse_chunk_size,
             "timeout": parse_timeout,

@@ -16,9 +16,12 @@ class Chunk:
 
     Each form is made from the other when it is first asked for and then kept; nothing is compressed twice. A chunk
     from outside is *not* verified until `verified()` of `store.verify` has seen it.
+
+    Attributes:
+        reused: it came out of a store cache, so that nothing was fetched.
     """
 
-    __slots__ = ("_plain", "_stored", "chunk_id")
+    __slots__ = ("_plain", "_stored", "chunk_id", "reused")
 
     def __init__(
         self, chunk_id: ChunkId, *, plain: bytes | memoryview | None = None, stored: bytes | None = None
@@ -28,6 +31,7 @@ class Chunk:
         self.chunk_id = chunk_id
         self._plain = plain
         self._stored = stored
+        self.reused = False
 
     def plain(self, limit: int = MAX_CHUNK_SIZE) -> bytes | memoryview:
         """The plain content.

@@ -12,7 +12,7 @@ from casync_py.store.check_ahead import check_ahead
 from casync_py.store.fetch import fetch_ahead
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from concurrent.futures import Executor
 
     from casync_py.digest import Digest
@@ -66,6 +66,7 @@ class Verified:
         *,
         jobs: int | None = None,
         executor: Executor | None = None,
+        keep: Callable[[Chunk], object] | None = None,
     ) -> None:
         """Wrap `store`, which is closed together with this one.
 
@@ -73,6 +74,7 @@ class Verified:
             digests: as for `verified`.
             limit: most bytes of a plain chunk: the index's `chunk_size_max`.
             jobs, executor: as for `fetch_ahead`.
+            keep: told of each chunk that is good, in the thread that found it so: a store cache's `keep`.
         """
         self.name = store.name
         self.store = store
@@ -81,6 +83,7 @@ class Verified:
         self.limit = limit
         self._jobs = jobs
         self._executor = executor
+        self._keep = keep
 
     def get(self, chunk_id: ChunkId, limit: int = MAX_CHUNK_SIZE) -> Chunk:
         """Return the chunk, verified and in plain form.
@@ -98,6 +101,8 @@ class Verified:
         except ChunkInvalid as error:
             error.where = error.where or self.name
             raise
+        if self._keep is not None:
+            self._keep(chunk)
         return chunk
 
     def get_many(self, ids: Sequence[ChunkId], budget: int = DEFAULT_BUDGET) -> ChunkStream:

@@ -148,7 +148,6 @@ class IndexStream:
         plain = self._take(end - start)
         self._next += 1
         self.monitor.done = end
-        self._count(end - start)
         if self._lead:
             plain = memoryview(plain)[self._lead :]
             self._lead = 0
@@ -160,12 +159,7 @@ class IndexStream:
         for start, end, _ in rows.of(self.index):
             plain = self._take(end - start)
             self.monitor.done += end - start
-            self._count(end - start)
             yield start, plain
-
-    def _count(self, size: int) -> None:
-        self.monitor.chunks_new += 1
-        self.monitor.bytes_new += size
 
     def _open_window(self) -> None:
         self.close()
@@ -185,6 +179,13 @@ class IndexStream:
         plain = found.plain(size)
         if len(plain) != size:
             raise ChunkInvalid(chunk_id, f"Has {len(plain)} bytes where the index says {size}", self._store.name)
+        monitor = self.monitor
+        if found.reused:
+            monitor.chunks_reused += 1
+            monitor.bytes_reused += size
+        else:
+            monitor.chunks_new += 1
+            monitor.bytes_new += size
         return plain
 
     def skip(self, count: int) -> None:
