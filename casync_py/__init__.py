@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from casync_py.api import entries, extract, list_tree, make, mtree, stat
-    from casync_py.api.opening import open_index, open_stores
+    from casync_py.api.sources import open_index, open_stores
     from casync_py.errors import CasyncError, ChunkInvalid, ChunkMissing, FormatError, SourceChanged, UsageError
     from casync_py.ids import ChunkId
     from casync_py.monitor import Monitor
@@ -34,7 +34,7 @@ _HOMES = {
     ),
     "casync_py.ids": ("ChunkId",),
     "casync_py.monitor": ("Monitor",),
-    "casync_py.api.opening": ("open_index", "open_stores"),
+    "casync_py.api.sources": ("open_index", "open_stores"),
     "casync_py.options": ("Resources", "Settings", "StoreOptions"),
 }
 

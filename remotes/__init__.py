@@ -2,5 +2,6 @@
 
 SCHEMES: dict[str, str] = {
     "path": "casync_py.remotes.path:PathEndpoint",
+    "ssh": "casync_py.remotes.ssh.endpoint:SshEndpoint",
 }
 ADAPTERS: dict[str, str] = {}

@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING
 
 from casync_py.store.local import LocalStore
 from casync_py.sync.blob import FileBlob, FileTarget
-from casync_py.sync.upload import PairedUpload, UploadPlan, local_upload
+from casync_py.sync.upload import LocalFile
 
 if TYPE_CHECKING:
     from casync_py.format.index import Index
     from casync_py.options import StoreOptions
     from casync_py.remote.locator import Locator
-    from casync_py.store.base import WritableStore
     from casync_py.sync.stream import ArchiveSource
 
 
@@ -45,5 +44,5 @@ class PathEndpoint:
     def open_target(self, size: int, punch_holes: bool = True) -> FileTarget:
         return FileTarget(self.path, size, punch_holes)
 
-    def open_upload(self, store: WritableStore, plan: UploadPlan) -> PairedUpload:
-        return local_upload(self.path, store, plan)
+    def open_file(self, mode: int) -> LocalFile:
+        return LocalFile(self.path, mode)

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import os
-from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from casync_py.api.opening import directory, feature_flags, input_type, local_path, main_store
+from casync_py.api.locations import directory, input_type, main_store
+from casync_py.api.opening import feature_flags
 from casync_py.errors import UsageError
 from casync_py.files import STANDARD_STREAM
 from casync_py.monitor import Monitor
 from casync_py.options import Settings
-from casync_py.remote.endpoint import OffersStore, OffersUpload
 from casync_py.remote.locator import LocatorKind, parse_locator
-from casync_py.remote.open import open_remote
 from casync_py.sync.kinds import Kind, asked_kind, suffix_kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from casync_py.store.base import WritableStore
     from casync_py.sync.blocks import BlockWriter
     from casync_py.sync.make import Made
-    from casync_py.sync.upload import Upload, UploadPlan
 
 _MADE = {Kind.ARCHIVE, Kind.ARCHIVE_INDEX, Kind.BLOB_INDEX}
 
@@ -130,9 +126,9 @@ def _make_blob(output: str, source: str, settings: Settings, monitor: Monitor) -
 
 
 def _make_tree(kind: Kind, output: str, source: str, settings: Settings, monitor: Monitor) -> Made:
+    from casync_py.api.uploads import open_archive_sink
     from casync_py.archive.scan import scan
     from casync_py.sync.make import make_archive, tree_stream
-    from casync_py.sync.upload import LocalFile
 
     root = directory(source)
     features = feature_flags(settings, kind)
@@ -140,8 +136,7 @@ def _make_tree(kind: Kind, output: str, source: str, settings: Settings, monitor
     stream = tree_stream(lambda: scan(root, features, monitor=monitor), features, monitor)
     if kind is Kind.ARCHIVE_INDEX:
         return _make_index(kind, output, stream, mode, settings, monitor)
-    path = output if output == STANDARD_STREAM else local_path(output, "make an archive")
-    file = LocalFile(path, mode)
+    file = open_archive_sink(output, mode, settings, monitor)
     return make_archive(stream, file, settings.digest, stream_digest=settings.archive_digest, monitor=monitor)
 
 
@@ -153,37 +148,20 @@ def _make_index(
     settings: Settings,
     monitor: Monitor,
 ) -> Made:
+    from casync_py.api.uploads import open_upload
     from casync_py.chunking.params import ChunkParams
     from casync_py.sync.make import make_index
     from casync_py.sync.upload import UploadPlan
 
     params = ChunkParams.derive(*settings.chunk_size)
     plan = UploadPlan(feature_flags(settings, kind), params, mode)
-    with closing(_writable_store(main_store(settings, output), settings)) as store:
+    with open_upload(output, main_store(settings, output), plan, settings, monitor) as upload:
         return make_index(
             stream,
-            _upload(output, store, plan),
+            upload,
             params,
             settings.digest,
             stream_digest=settings.archive_digest,
             resources=settings.resources,
             monitor=monitor,
         )
-
-
-def _writable_store(text: str, settings: Settings) -> WritableStore:
-    endpoint = open_remote(text)
-    if not isinstance(endpoint, OffersStore):
-        raise UsageError(f"{text}: Cannot be a store")
-    return endpoint.open_writable_store(settings.store_options)
-
-
-def _upload(output: str, store: WritableStore, plan: UploadPlan) -> Upload:
-    if output == STANDARD_STREAM:
-        from casync_py.sync.upload import local_upload
-
-        return local_upload(output, store, plan)
-    endpoint = open_remote(output)
-    if not isinstance(endpoint, OffersUpload):
-        raise UsageError(f"{output}: Cannot make an index there")
-    return endpoint.open_upload(store, plan)

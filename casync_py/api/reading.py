@@ -5,7 +5,9 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from casync_py.api.opening import input_type, is_standard, local_path, open_index_stream, open_tree, selected
+from casync_py.api.locations import input_type, is_standard, local_path
+from casync_py.api.opening import open_tree, selected
+from casync_py.api.sources import open_index_stream
 from casync_py.digest import BLAKE3, DEFAULT_DIGEST
 from casync_py.errors import UsageError
 from casync_py.monitor import Monitor

@@ -7,6 +7,10 @@ import os
 from casync_py.errors import CasyncError
 
 
+class AlreadyTold(CasyncError):
+    """The run failed, and whoever needs to know has been told: nothing is to be said."""
+
+
 def describe(error: BaseException) -> str:
     """One line for people, without the program's name in front."""
     if isinstance(error, CasyncError):

@@ -6,10 +6,13 @@ import os
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
+from casync_py.cli.errors import AlreadyTold
 from casync_py.cli.session import Session, Verb
 from casync_py.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from casync_py.remote.roots import Roots
     from casync_py.remotes.ssh.command import Served
     from casync_py.store.local import LocalStore
@@ -22,7 +25,7 @@ def run_peer(session: Session) -> None:
     from casync_py.remotes.ssh.forced import parse_served
 
     served = parse_served(session.verb, [word for word in session.arguments if word is not None])
-    _serve(served, session, ours="peer" in session.options)
+    _serve(served, session, ours="peer" in session.options, shown=str)
 
 
 def run_confined(session: Session) -> None:
@@ -40,7 +43,7 @@ def run_confined(session: Session) -> None:
     if served.verb == "push" and "read_only" in session.options:
         raise UsageError("Only pull is served here")
     with closing(Roots(directories)) as roots, roots.naming():
-        _serve(_confined(served, roots), session, ours=ours)
+        _serve(_confined(served, roots), session, ours=ours, shown=roots.shown)
 
 
 def _confined(served: Served, roots: Roots) -> Served:
@@ -56,24 +59,31 @@ def _confined(served: Served, roots: Roots) -> Served:
     )
 
 
-def _serve(served: Served, session: Session, *, ours: bool) -> None:
+def _serve(served: Served, session: Session, *, ours: bool, shown: Callable[[str], str]) -> None:
+    """
+    Args:
+        shown: for messages, the path that the client named.
+    """
     from casync_py.transport.pipe import StandardStream
 
     settings = session.settings
     with ExitStack() as cleanup:
         stream = cleanup.enter_context(closing(StandardStream()))
-        stores = _open_stores(served, session, cleanup)
+        stores = _open_stores(served, session, cleanup, shown)
         if served.verb == "pull":
             from casync_py.peer.pull_server import serve_pull
 
-            serve_pull(
+            served_whole = serve_pull(
                 stream,
                 index=served.index,
                 archive=served.archive,
                 stores=stores,
                 ours=ours,
                 timeout=settings.timeout,
+                monitor=session.monitor,
             )
+            if not served_whole:
+                raise AlreadyTold
             return
         from casync_py.peer.push_server import serve_push
 
@@ -85,31 +95,22 @@ def _serve(served: Served, session: Session, *, ours: bool) -> None:
             extra=stores[1:],
             ours=ours,
             timeout=settings.timeout,
+            resources=settings.resources,
         )
 
 
-def _open_stores(served: Served, session: Session, cleanup: ExitStack) -> list[LocalStore]:
-    """The stores that are there; the first one of a push is made on demand.
-
-    Raises:
-        OSError: there is none.
-    """
+def _open_stores(served: Served, session: Session, cleanup: ExitStack, shown: Callable[[str], str]) -> list[LocalStore]:
+    """The stores: the first one of a push is made on demand, any other that is absent counts as empty."""
     from casync_py.store.local import LocalStore
 
-    stores: list[LocalStore] = []
-    absent: FileNotFoundError | None = None
+    stores = []
     for number, path in enumerate(served.stores):
-        try:
-            store = LocalStore(path, session.settings.store_options, create=served.verb == "push" and number == 0)
-        except FileNotFoundError as error:
-            absent = absent or error
-            continue
+        if not (served.verb == "push" and number == 0) and not os.path.exists(path):
+            session.monitor.notice(f"{shown(path)}: No such store")
+        store = LocalStore(path, session.settings.store_options, create=True)
+        store.name = shown(path)
         cleanup.callback(store.close)
         stores.append(store)
-    if absent is not None:
-        if not stores:
-            raise absent
-        session.monitor.notice(f"{absent.filename}: No such store, going on without it")
     return stores
 
 

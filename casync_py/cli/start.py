@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from casync_py.cli.command_line import read_command_line
 from casync_py.cli.console import Console
-from casync_py.cli.errors import describe
+from casync_py.cli.errors import AlreadyTold, describe
 from casync_py.cli.signals import Interrupted, interruptible
 from casync_py.errors import UsageError
 
@@ -40,8 +40,8 @@ def run(argv: Sequence[str]) -> int:
             request = read_command_line(argv, console)
             if request is not None:
                 _run_verb(request, console)
-        except BrokenPipeError:
-            pass  # whoever reads our output has what he wanted
+        except (BrokenPipeError, AlreadyTold):
+            pass  # whoever reads our output has what he wanted, or knows why not
         except Interrupted:
             console.error("Interrupted")
         except UsageError as error:
@@ -82,7 +82,11 @@ def _session(request: Request, console: Console) -> Session:
     from casync_py.monitor import Monitor
 
     values = request.values()
-    monitor = Monitor(on_entry=console.entry if console.verbose else None, on_notice=console.notice)
+    monitor = Monitor(
+        on_entry=console.entry if console.verbose else None,
+        on_notice=console.notice,
+        on_detail=console.info if console.verbose else None,
+    )
     return Session(
         request.verb,
         request.padded_arguments(),

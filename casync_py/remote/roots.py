@@ -77,11 +77,16 @@ class Roots:
         try:
             yield
         except OSError as error:
-            filename = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else ""
-            for found, path in self._shown.items():
-                if filename == found or filename.startswith(f"{found}/"):
-                    error.filename = path + filename[len(found) :]
+            if isinstance(error.filename, (str, bytes)):
+                error.filename = self.shown(os.fsdecode(error.filename))
             raise
+
+    def shown(self, path: str) -> str:
+        """For messages: what was asked for, where `path` is what was found for it or something below."""
+        for found, asked in self._shown.items():
+            if path == found or path.startswith(f"{found}/"):
+                return asked + path[len(found) :]
+        return path
 
     def close(self) -> None:
         """Close all descriptors; twice is fine."""
