@@ -6,7 +6,16 @@ import pickle
 
 import pytest
 
-from casync_py.errors import CasyncError, ChunkInvalid, ChunkMissing, FormatError, SourceChanged, UsageError
+from casync_py.errors import (
+    CasyncError,
+    ChunkInvalid,
+    ChunkMissing,
+    FormatError,
+    PeerError,
+    ProtocolError,
+    SourceChanged,
+    UsageError,
+)
 from casync_py.ids import ChunkId
 
 ID = ChunkId(bytes([0xAB]) * 32)
@@ -26,6 +35,10 @@ TEXT = "ab" * 32
         (ChunkInvalid(ID, "It is empty"), f"Chunk {TEXT} is invalid: It is empty"),
         (ChunkInvalid(ID, "It is empty", "a"), f"Chunk {TEXT} in a is invalid: It is empty"),
         (SourceChanged("x changed"), "x changed"),
+        (PeerError("It is gone"), "It is gone"),
+        (PeerError("It is gone", "far"), "far: It is gone"),
+        (ProtocolError("Unexpected HELLO"), "Unexpected HELLO"),
+        (ProtocolError("Unexpected HELLO", "far"), "far: Unexpected HELLO"),
     ],
 )
 def test_messages(error: CasyncError, message: str) -> None:
@@ -40,3 +53,10 @@ def test_a_name_can_be_added_later() -> None:
     error = FormatError("Bad tail", 48)
     error.name = "x.caidx"
     assert str(error) == "x.caidx: Bad tail at offset 48"
+    gone = PeerError("It is gone")
+    gone.name = "far"
+    assert str(gone) == "far: It is gone"
+
+
+def test_a_broken_protocol_is_trouble_with_the_other_end() -> None:
+    assert issubclass(ProtocolError, PeerError)
