@@ -78,6 +78,7 @@ def peer_command(address: Address, served: Served, environ: Mapping[str, str]) -
     """
     program = _words_of(environ, "CASYNC_REMOTE_PATH")
     store_alone = served.verb == "push" and served.index is None and served.archive is None
+    ours = True
     if not program:
         words = _script(_FIND_PEER, served)
     elif any(os.path.basename(word) in _OUR_PROGRAMS for word in program):
@@ -86,7 +87,8 @@ def peer_command(address: Address, served: Served, environ: Mapping[str, str]) -
         words = _script(_THROW_AWAY.format(program=" ".join(quoted_program(program))), served)
     else:
         words = [*quoted_program(program), served.verb, *map(quoted, served.words())]
-    return PeerCommand([*_ssh(address, environ), *words], PEER_OPTION in words, not program)
+        ours = False
+    return PeerCommand([*_ssh(address, environ), *words], ours, not program)
 
 
 def _script(script: str, served: Served) -> list[str]:

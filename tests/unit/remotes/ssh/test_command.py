@@ -41,6 +41,16 @@ def test_casync_py_by_its_name_is_told(program: str) -> None:
     assert (remote_words(command), command.ours) == (expected, True)
 
 
+def test_who_may_be_of_ours() -> None:
+    """A forced command may answer a script with casync-py, whatever the script would run."""
+    alone = Served("push", stores=("s",))
+    found = peer_command(HOST, PULL, {})
+    assert (found.ours, found.looked_for) == (True, True)
+    named = peer_command(HOST, alone, {"CASYNC_REMOTE_PATH": "casync"})
+    assert (named.ours, named.looked_for) == (True, False)
+    assert remote_words(named)[-6:] == ["push", "--peer=1", "-", "-", "-", "s"]
+
+
 @pytest.mark.parametrize("path", ["-x", "-", "--peer=1", "a b", "$(id)", "it's", "!\\'"])
 def test_a_path_stays_a_path(path: str) -> None:
     served = Served("pull", path, path, (path, path))
