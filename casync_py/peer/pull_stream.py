@@ -84,9 +84,10 @@ class PullStream:
         self._ids = ids
         self._budget = max(1, budget)
         self._limit = limit
-        # Before the first chunk has come, and for as long as they are small: what `--chunk-size` makes of the limit
-        self._usual = limit // 4 if limit < MAX_CHUNK_SIZE else _USUAL_CHUNK
-        self._mean = self._usual  # running mean of what comes
+        # What `--chunk-size` makes of the limit; small chunks are no promise that those which follow are small too
+        usual = limit // 4 if limit < MAX_CHUNK_SIZE else _USUAL_CHUNK
+        self._least = max(1, usual // 2)
+        self._mean = usual  # running mean of what comes, in bytes
         self._asked = 0  # ids that were asked for
         self._slots: deque[Slot] = deque()  # those of them that were not taken
         self._open = True
@@ -144,11 +145,11 @@ class PullStream:
         return items
 
     def _ask(self) -> None:
-        """Ask for more, but not for each chunk that was taken: a quarter of all that may be under way at once."""
+        """Ask for more, but not for each chunk that was taken: an eighth of all that may be under way at once."""
         left = len(self._ids) - self._asked
-        ahead = max(1, min(self._budget // max(1, self._usual, self._mean), _AHEAD_MAX))
+        ahead = max(1, min(self._budget // max(self._least, self._mean), _AHEAD_MAX))
         count = min(left, ahead - len(self._slots))
-        if count <= 0 or (count < left and count < ahead // 4):
+        if count <= 0 or (count < left and count < ahead // 8):
             return
         ids = self._ids[self._asked : self._asked + count]
         self._asked += count

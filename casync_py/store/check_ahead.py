@@ -62,7 +62,7 @@ def _check_ahead(
         yield None
         while True:
             while len(waiting) < jobs * _BATCHES_PER_JOB:
-                items = source.take(max(1, min(_BATCH_CHUNKS, _BATCH_SIZE // mean)), wait=not waiting)
+                items = source.take(max(1, min(_BATCH_CHUNKS, _BATCH_SIZE // mean)), patient=not waiting)
                 if not items:
                     break
                 waiting.append((items, executor.submit(_check_all, items, check)))
@@ -92,20 +92,20 @@ class _Source:
         self._stream = stream
         self._failure: Exception | None = None
 
-    def take(self, count: int, wait: bool) -> list[Item]:
-        """What has come, at most `count`; if `wait`, empty only at the end."""
+    def take(self, count: int, *, patient: bool) -> list[Item]:
+        """What has come, at most `count`; if `patient`, empty only at the end."""
         if self._failure is None:
             try:
                 items = self._stream.ready(count)
-                if not items and wait:
+                if not items and patient:
                     items = [item] if (item := next(self._stream, None)) is not None else []
             except Exception as error:
-                if wait:
+                if patient:
                     raise
                 self._failure = error
             else:
                 return items
-        if wait:
+        if patient:
             raise self._failure
         return []
 
