@@ -25,13 +25,25 @@ _MADE = {Kind.ARCHIVE, Kind.ARCHIVE_INDEX, Kind.BLOB_INDEX}
 
 @dataclass(frozen=True, slots=True)
 class ExtractResult:
-    """What `extract` came to: the kind of input, where it went, bytes of plain stream, nodes, chunks fetched."""
+    """What `extract` came to.
+
+    Attributes:
+        kind: "archive", "archive-index" or "blob-index".
+        output: where it went, `-` for standard output.
+        size: bytes of the plain stream.
+        entries: files, directories and other nodes; 0 for a blob.
+        chunks, chunks_reused: chunks that were fetched, and that were in place or in the store cache.
+        bytes_received: bytes that came from other machines.
+        notices: one line each.
+    """
 
     kind: str
     output: str
     size: int
     entries: int
     chunks: int
+    chunks_reused: int
+    bytes_received: int
     notices: tuple[str, ...]
 
 
@@ -62,7 +74,16 @@ def extract(
         _extract_tree(kind, input, local_path(target, "extract a tree"), subpath, settings, monitor)
     else:
         _extract_blob(input, target, settings, monitor)
-    return ExtractResult(kind.value, target, monitor.done, monitor.entries, monitor.chunks_new, tuple(monitor.notices))
+    return ExtractResult(
+        kind.value,
+        target,
+        monitor.done,
+        monitor.entries,
+        monitor.chunks_new,
+        monitor.chunks_reused,
+        monitor.received,
+        tuple(monitor.notices),
+    )
 
 
 def _what_to_extract(source: str | None, output: str | None, settings: Settings) -> Kind:

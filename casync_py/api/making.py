@@ -38,6 +38,7 @@ class MakeResult:
         chunks_new, chunks_reused: chunks (repeated ones counted each time) that were stored, and that were there.
         bytes_new, bytes_reused: their plain bytes.
         bytes_stored: bytes that the new ones take in the store.
+        bytes_sent: bytes that went to other machines.
         notices: one line each.
     """
 
@@ -52,6 +53,7 @@ class MakeResult:
     bytes_new: int
     bytes_reused: int
     bytes_stored: int
+    bytes_sent: int
     notices: tuple[str, ...]
 
 
@@ -90,6 +92,7 @@ def make(
         monitor.bytes_new,
         monitor.bytes_reused,
         monitor.bytes_stored,
+        monitor.sent,
         tuple(monitor.notices),
     )
 

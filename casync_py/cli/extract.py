@@ -30,7 +30,8 @@ def run(session: Session) -> None:
 def summary(result: ExtractResult, elapsed_s: float) -> str:
     """What came of it, in one line for people."""
     entries = f"{count_text(result.entries, 'entry')}, " if result.entries else ""
-    return f"Extracted {entries}{size_text(result.size)}, in {elapsed_s:.1f} s"
+    received = f", {size_text(result.bytes_received)} received" if result.bytes_received else ""
+    return f"Extracted {entries}{size_text(result.size)}{received}, in {elapsed_s:.1f} s"
 
 
 VERBS = {

@@ -45,6 +45,8 @@ def summary(result: MakeResult, elapsed_s: float) -> str:
         text += f": {count_text(chunks, 'chunk')}, {result.chunks_new:,} new"
         if result.chunks_new:
             text += f" ({size_text(result.bytes_new)}, stored in {size_text(result.bytes_stored)})"
+    if result.bytes_sent:
+        text += f", {size_text(result.bytes_sent)} sent"
     return f"{text}, in {elapsed_s:.1f} s"
 
 

@@ -62,6 +62,9 @@ def progress_line(monitor: Monitor, elapsed_s: float, width: int) -> str:
         new = "new" if monitor.stage == "Packing" else "fetched"
         reused = f", {monitor.chunks_reused:,} reused" if monitor.chunks_reused else ""
         parts.append(f"{count_text(monitor.chunks_new, 'chunk')} {new}{reused}")
+    if monitor.received or monitor.sent:
+        ours = monitor.sent > monitor.received
+        parts.append(f"{size_text(monitor.sent)} sent" if ours else f"{size_text(monitor.received)} received")
     if monitor.entries:
         parts.append(count_text(monitor.entries, "entry"))
     line = "  ".join(parts)

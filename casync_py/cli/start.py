@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from casync_py.cli.command_line import read_command_line
@@ -14,7 +14,7 @@ from casync_py.cli.signals import Interrupted, interruptible
 from casync_py.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from casync_py.cli.command_line import Request
     from casync_py.cli.session import Session
@@ -67,12 +67,35 @@ def _run_verb(request: Request, console: Console) -> None:
         sys.setswitchinterval(_READING_SWITCH_S)
     notify_ready(os.environ)
     with ExitStack() as cleanup:
+        cleanup.enter_context(_environment_of_children(console, "log_level" in session.options))
         if console.shows_progress and not (verb.streams and session.output.on_terminal):
             from casync_py.cli.progress import progress
 
             cleanup.enter_context(progress(console, session.monitor))
         verb.run(session)
     session.output.flush()
+
+
+@contextmanager
+def _environment_of_children(console: Console, level_given: bool) -> Iterator[None]:
+    """What is started for a connection learns of -v and -l from the environment, as with casync."""
+    told = {"CASYNC_VERBOSE": "1" if console.verbose else None}
+    if level_given:
+        told["CASYNC_LOG_LEVEL"] = str(console.level)
+    before = {name: os.environ.get(name) for name in told}
+    _set_environment(told)
+    try:
+        yield
+    finally:
+        _set_environment(before)
+
+
+def _set_environment(values: dict[str, str | None]) -> None:
+    for name, value in values.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
 
 
 def _session(request: Request, console: Console) -> Session:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from casync_py.errors import PeerError
 from casync_py.protocol import flags as f
 from casync_py.protocol.connection import Connection, Role
 from casync_py.remotes.ssh.address import parse_address
@@ -12,6 +14,8 @@ from casync_py.remotes.ssh.command import Served, peer_command
 from casync_py.remotes.ssh.stream import SshStream
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from casync_py.format.index import Index
     from casync_py.monitor import Monitor
     from casync_py.options import Settings
@@ -116,14 +120,41 @@ class SshPull:
 
     def index(self) -> Index:
         assert self._wanted.index is not None
-        return self._puller.index(self._wanted.index.text)
+        with _naming(self._wanted.index):
+            return self._puller.index(self._wanted.index.text)
 
     def archive(self) -> ArchiveSource:
         assert self._wanted.archive is not None
-        return self._puller.archive(self._wanted.archive.text)
+        return _NamedArchive(self._wanted.archive, self._puller.archive(self._wanted.archive.text))
 
     def store(self) -> Store:
         return self._puller.store(", ".join(store.text for store in self._wanted.stores))
 
     def close(self) -> None:
         self._puller.close()
+
+
+class _NamedArchive:
+    """An archive whose errors name it, not only the host."""
+
+    def __init__(self, locator: Locator, archive: ArchiveSource) -> None:
+        self.name = locator.text
+        self._locator = locator
+        self._archive = archive
+        self.skip = archive.skip
+        self.close = archive.close
+
+    def read(self) -> bytes | memoryview:
+        with _naming(self._locator):
+            return self._archive.read()
+
+
+@contextmanager
+def _naming(locator: Locator) -> Iterator[None]:
+    """Name what was asked for in an error of the connection that does not: casync does not say what it lacks."""
+    try:
+        yield
+    except PeerError as error:
+        if locator.path not in error.reason:
+            error.name = locator.text
+        raise

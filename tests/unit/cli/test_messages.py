@@ -143,6 +143,7 @@ def made(**changes: object) -> MakeResult:
         "bytes_new": 800_000,
         "bytes_reused": 322 << 20,
         "bytes_stored": 300_000,
+        "bytes_sent": 0,
         "notices": ("One",),
     }
     return MakeResult(**(fields | changes))  # type: ignore[arg-type]
@@ -154,8 +155,13 @@ def test_summaries() -> None:
     )
     assert make_summary(made(chunks_new=0, entries=0, chunks_reused=1), 2) == "Packed 323 MiB: 1 chunk, 0 new, in 2.0 s"
     assert make_summary(made(chunks_new=0, chunks_reused=0, entries=1), 2) == "Packed 1 entry, 323 MiB, in 2.0 s"
-    assert extract_summary(ExtractResult("blob-index", "x", 10, 0, 1, ()), 0.1) == "Extracted 10 B, in 0.1 s"
-    assert extract_summary(ExtractResult("archive", "x", 10, 3, 0, ()), 0.1) == "Extracted 3 entries, 10 B, in 0.1 s"
+    assert make_summary(made(chunks_new=0, chunks_reused=0, entries=1, bytes_sent=5), 2).endswith(
+        ", 5 B sent, in 2.0 s"
+    )
+    blob = ExtractResult("blob-index", "x", 10, 0, 1, 0, 0, ())
+    assert extract_summary(blob, 0.1) == "Extracted 10 B, in 0.1 s"
+    tree = ExtractResult("archive", "x", 10, 3, 0, 0, 2048, ())
+    assert extract_summary(tree, 0.1) == "Extracted 3 entries, 10 B, 2.0 KiB received, in 0.1 s"
 
 
 def test_results_as_json() -> None:
@@ -185,6 +191,12 @@ def test_progress_line() -> None:
     for width in range(1, 120):
         assert len(progress_line(tree, 2.0, width)) <= width
     assert progress_line(Monitor(), 1.0, 80) == "Reading  0 B  0 B/s"
+    far = Monitor(stage="Extracting", done=4096, chunks_new=2, chunks_reused=1, received=1024, sent=100)
+    assert progress_line(far, 2.0, 100) == (
+        "Extracting  4.0 KiB  2.0 KiB/s  2 chunks fetched, 1 reused  1.0 KiB received"
+    )
+    far.stage, far.sent = "Packing", 1025
+    assert progress_line(far, 2.0, 100).endswith("2 chunks new, 1 reused  1.0 KiB sent")
 
 
 def test_a_short_run_draws_nothing(capsys: pytest.CaptureFixture[str]) -> None:

@@ -101,7 +101,7 @@ def test_a_wrong_value_is_refused_with_the_options_name(name: str, value: str) -
 
 
 def test_every_option_with_a_value_is_checked_or_takes_any_text() -> None:
-    anything = {"store", "extra-store", "seed", "cache", "root"}
+    anything = {"store", "extra-store", "seed", "cache", "root", "cache-store"}
     for name, option in OPTIONS.items():
         if option.metavar and name not in anything:
             with pytest.raises(UsageError):
