@@ -58,7 +58,7 @@ class Blob:
             store = Verified(self.store, [SHA512_256], jobs=1)
             target = FileTarget(str(self.out), index.size)
             try:
-                extract_blob(IndexStream(index, store, 10 * SIZE, self.monitor), target, Resources(2, 1 << 20))
+                extract_blob(IndexStream(index, store, 1 << 20, self.monitor), target, Resources(2, 1 << 20))
             finally:
                 assert target.abort() is None
                 assert self.monitor.stage == "Extracting"
@@ -121,7 +121,7 @@ def test_more_pieces_than_are_remembered_are_fetched(blob: Blob, monkeypatch: py
     assert blob.extract() == [blob.ids[row] for row in (1, 3, *range(5, ROWS))]
 
 
-def failing(row: int, error: BaseException, store: RecordingStore) -> Callable[..., Chunk]:
+def failing(row: int, error: Exception, store: RecordingStore) -> Callable[..., Chunk]:
     """A `get` that fails at the chunk of one row."""
     real = store.store.get
     wanted = SHA512_256.of(PIECES[row])
@@ -134,12 +134,12 @@ def failing(row: int, error: BaseException, store: RecordingStore) -> Callable[.
     return get
 
 
-STAYS = [OSError(5, "Input/output error", "store/x"), ChunkMissing(ChunkId(bytes(32)), "store"), KeyboardInterrupt()]
+STAYS = [OSError(5, "Input/output error", "store/x"), ChunkMissing(ChunkId(bytes(32)), "store")]
 
 
 @pytest.mark.parametrize("error", STAYS, ids=lambda error: type(error).__name__)
 def test_what_arrived_stays_and_is_not_fetched_again(
-    blob: Blob, monkeypatch: pytest.MonkeyPatch, error: BaseException
+    blob: Blob, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     with monkeypatch.context() as broken:
         broken.setattr(blob.store, "get", failing(45, error, blob.store))
@@ -150,6 +150,22 @@ def test_what_arrived_stays_and_is_not_fetched_again(
     ]
     assert not blob.out.exists()
     assert blob.partial.read_bytes() == DATA[: 45 * SIZE]
+    assert blob.extract() == blob.ids[45:]
+
+
+def test_what_arrived_before_an_interruption_stays(blob: Blob, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = FileTarget.write_at
+
+    def write_at(target: FileTarget, offset: int, data: bytes | memoryview) -> None:
+        if offset == 45 * SIZE:
+            raise KeyboardInterrupt
+        real(target, offset, data)
+
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(FileTarget, "write_at", write_at)
+        with pytest.raises(KeyboardInterrupt):
+            blob.extract()
+    assert len(blob.monitor.notices) == 1
     assert blob.extract() == blob.ids[45:]
 
 
