@@ -83,6 +83,7 @@ class Driver:
         self._wake_fd = -1  # guarded by the lock, so that nobody writes to a number that became another descriptor
         self._woken = False
         self._stopping = False
+        self._over = threading.Event()
 
     def wake(self) -> None:
         """Something changed: ask the handler again. Thread-safe, cheap, and nothing happens outside of `run()`."""
@@ -121,6 +122,15 @@ class Driver:
             with self._lock:
                 fd, self._wake_fd = self._wake_fd, -1
             os.close(fd)
+            self._over.set()
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Whether `run()`, in another thread, is over within so many seconds; without end for None.
+
+        To be used before the stream is closed, and in place of `Thread.join`, which after a Ctrl-C within it takes a
+        thread for ended that still runs (CPython before 3.13, `_wait_for_tstate_lock`).
+        """
+        return self._over.wait(seconds)
 
     def _pump(self) -> None:
         connection = self._connection

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import threading
 from typing import TYPE_CHECKING
@@ -15,10 +14,8 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def nothing_left() -> Iterator[None]:
-    gc.collect()
     descriptors, threads = _descriptors(), set(threading.enumerate())
     yield
-    gc.collect()
     assert _descriptors() == descriptors
     assert set(threading.enumerate()) <= threads
     with pytest.raises(ChildProcessError):  # no child, not even a zombie

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -219,11 +220,9 @@ def test_our_own_pauses_are_no_silence(pipes: Pair) -> None:
     assert near.data() == b"x"
 
 
-def test_a_process_that_was_stopped_gives_the_peer_another_chance(
-    pipes: Pair, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_process_that_was_stopped_gives_the_peer_another_chance(pipes: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-Z: the clock has jumped by an hour when the loop goes on."""
-    real, jumps = module.time.monotonic, iter([0.0, 3600.0])
+    real, jumps = time.monotonic, iter([0.0, 3600.0])
     offset = 0.0
 
     def monotonic() -> float:
@@ -232,7 +231,7 @@ def test_a_process_that_was_stopped_gives_the_peer_another_chance(
         return real() + offset
 
     monkeypatch.setattr(module, "_SLICE_S", SHORT_S)
-    monkeypatch.setattr(module.time, "monotonic", monotonic)
+    monkeypatch.setattr(time, "monotonic", monotonic)
     near = client(pipes[0], timeout=LONG_S)
     near.on_message = lambda _message: near.driver.stop()
     timer = threading.Timer(4 * SHORT_S, os.write, (pipes[1].fileno_write(), hello(OFFER)))
@@ -308,9 +307,7 @@ def test_a_peer_that_is_gone_while_we_write(pair: Pair) -> None:
     assert far.error is None or "Connection reset" in str(far.error)
 
 
-def test_a_peer_that_closes_only_what_it_reads_may_still_speak(
-    pipes: Pair, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_peer_that_closes_only_what_it_reads_may_still_speak(pipes: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its last words (here: that it gives up) reach us although we cannot write any more."""
     raw = pipes[1]
     near = client(pipes[0])
@@ -327,7 +324,7 @@ def test_a_peer_that_closes_only_what_it_reads_may_still_speak(
 def test_a_peer_that_closes_only_what_it_reads_and_is_silent(pipes: Pair) -> None:
     near = client(pipes[0], timeout=SHORT_S)
     _close_read(pipes[1])
-    with pytest.raises(PeerError, match="^server: Stopped reading before the end"):
+    with pytest.raises(PeerError, match=r"^server: Stopped reading before the end$"):
         near.driver.run()
 
 
