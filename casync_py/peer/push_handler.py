@@ -39,6 +39,7 @@ class PushHandler:
         spool: chunks that may be asked for.
         sending: plain bytes of chunks that were asked for and not yet handed to the driver.
         sent, sent_stored: chunks that were, and their bytes as sent.
+        requests: how often the other end has asked for chunks.
         greeted_after_s: seconds that the other end took to say HELLO.
         finished: it said GOODBYE.
     """
@@ -52,6 +53,7 @@ class PushHandler:
         self.sending = 0
         self.sent = Tally()
         self.sent_stored = 0
+        self.requests = 0
         self.greeted_after_s = 0.0
         self.finished = False
         self._started = time.monotonic()
@@ -101,6 +103,7 @@ class PushHandler:
     def received(self, message: Message) -> None:
         with self.changed:
             if isinstance(message, Request):
+                self.requests += 1
                 for chunk, size in self.spool.ask(message.ids):
                     self.send(chunk, size)
             elif isinstance(message, Examined):
@@ -122,6 +125,7 @@ class PushHandler:
                 piece = self.rows.popleft()
                 if not self.rows:
                     self._rows_sent = self.spool.rows
+                    self.changed.notify_all()
                 return IndexData(piece)
             if self.rows_ended and IndexEnd not in self._said:
                 return self._say(IndexEnd())

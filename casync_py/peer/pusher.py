@@ -83,6 +83,7 @@ class Pusher:
         self._again: frozenset[ChunkId] | None = None  # what the second reading is for
         self._counted = [0, 0, 0, 0, 0]
         self._patience_s = 0.0
+        self._requests_seen = 0
         self._session.start()
         if plan.feature_flags & BLAKE3_FLAG:
             self._refuse_unknown_digest()
@@ -145,18 +146,21 @@ class Pusher:
                 self._session.check()
                 if self._connection.dialect or handler.sending or handler.rows or self._connection.peer_flags is None:
                     changed.wait()
-                    self._patience_s = 0.0
-                    continue
-                # casync has seen all rows and asked for nothing that is still here: is it slow, or has it the rest?
-                self._patience_s = self._patience_s or self._first_patience()
-                if not changed.wait(self._patience_s):
+                elif not changed.wait(self._patience()):
                     self._spool.drop(self._limit // 2)
-                    self._patience_s /= 2
 
-    def _first_patience(self) -> float:
-        """Its first answer took at least a round trip and a start."""
-        shortest, longest = _PATIENCE_S
-        return min(longest, max(shortest, 2 * self._handler.greeted_after_s))
+    def _patience(self) -> float:
+        """Seconds to wait for casync, which has got all rows and wants nothing that is here: is it slow, or content?
+
+        First twice what it took to start and answer, then half as long each time until it asks for something, so that
+        a store that has everything costs no more than twice the first wait.
+        """
+        if self._handler.requests != self._requests_seen or not self._patience_s:
+            self._requests_seen = self._handler.requests
+            shortest, longest = _PATIENCE_S
+            self._patience_s = 2 * min(longest, max(shortest, 2 * self._handler.greeted_after_s))
+        self._patience_s /= 2
+        return self._patience_s
 
     def wants_again(self) -> bool:
         """Wait until the other end has all it wants, or wants what could not be kept.
