@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from casync_py.digest import BLAKE3_FLAG
@@ -28,7 +29,7 @@ _OUTSTANDING_MAX = 1 << 18
 _SPOOL_SHARE = 3  # of the memory: the pipeline has half of it
 _ROWS_AT_ONCE = 32  # 2 MiB of the stream in one message: 1.3 KiB, and a thousand a second at most
 _PATIENCE_S = (0.1, 2.0)  # bounds of how long casync, which does not say what it has, is waited for
-_QUIET_S = 0.3  # without a request from casync, after which it is taken to have asked for all
+_QUIET_S = 0.3  # without a new request from casync, after which it is taken to have asked for all
 
 
 def push_connection(*, ours: bool) -> Connection:
@@ -183,10 +184,15 @@ class Pusher:
                     if handler.all_examined:
                         break
                     changed.wait()
-                elif not changed.wait(_QUIET_S):
+                elif not changed.wait_for(partial(self._asks_for_more, len(wanted)), _QUIET_S):
                     break
             self._again = frozenset(wanted)
             return not handler.finished
+
+    def _asks_for_more(self, known: int) -> bool:
+        """Whether there is news from casync, or it wants more that is not here than it did; asking again is no news."""
+        self._session.check()
+        return self._handler.finished or bool(self._handler.sending) or len(self._spool.wanted) > known
 
     def _check_found(self) -> None:
         if self._again is not None:
