@@ -124,6 +124,12 @@ def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def relay() -> Path:
+    """A program that runs a command and passes its input and output through: later, recorded, or cut off."""
+    return ROOT / "tests/bench/relay.py"
+
+
+@pytest.fixture(scope="session")
 def sshd(tmp_path_factory: pytest.TempPathFactory, far_programs: Path) -> Iterator[Sshd]:
     """OpenSSH's server on loopback; `sshd.ssh` is for CASYNC_SSH_PATH. `far_programs` is first in its PATH."""
     server = Sshd(tmp_path_factory.mktemp("sshd"), _demand_peer("sshd"), far_programs)

@@ -36,6 +36,7 @@ TYPES = {
     0xAD205DBF1A3686C3: "GOODBYE",
     0xE7D9136B7EFEA352: "ABORT",
 }
+NUMBERS = {name: number for number, name in TYPES.items()}
 
 
 class Piece(NamedTuple):
@@ -73,6 +74,11 @@ def read_transcript(path: Path | str) -> Transcript:
             pieces.append(Piece(direction, data[position : position + size]))
         position += size
     return Transcript(json.loads(head), pieces)
+
+
+def build_message(name: str, body: bytes = b"", size: int | None = None) -> bytes:
+    """A message of one of TYPES with any body; `size` lies about its size."""
+    return _HEADER.pack(_HEADER.size + len(body) if size is None else size, NUMBERS[name]) + body
 
 
 def split_messages(data: bytes) -> list[bytes]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,9 +12,10 @@ from casync_py.testing.ssh import relayed
 from casync_py.testing.transcripts import TO_CLIENT, TO_SERVER, read_transcript
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from casync_py.testing.ssh import Sshd
 
-RELAY = Path(__file__).parents[2] / "bench/relay.py"
 DATA = bytes(range(256)) * 2000
 
 
@@ -55,9 +55,9 @@ def test_a_forced_command(sshd: Sshd) -> None:
     assert run(sshd.ssh, "host", "echo", "free").stdout == b"free\n"
 
 
-def test_a_relay_hands_on_everything_and_records_it(tmp_path: Path, stand_in: Path) -> None:
+def test_a_relay_hands_on_everything_and_records_it(tmp_path: Path, stand_in: Path, relay: Path) -> None:
     record = tmp_path / "record"
-    ssh = relayed(tmp_path / "ssh", stand_in, RELAY, [f"--record={record}", "--delay-ms=5"])
+    ssh = relayed(tmp_path / "ssh", stand_in, relay, [f"--record={record}", "--delay-ms=5"])
     result = run(ssh, "host", "cat; echo end; exit 7", data=DATA)
     assert (result.returncode, result.stdout) == (7, DATA + b"end\n")
     transcript = read_transcript(record)
@@ -66,16 +66,16 @@ def test_a_relay_hands_on_everything_and_records_it(tmp_path: Path, stand_in: Pa
     assert transcript.sent(TO_CLIENT) == DATA + b"end\n"
 
 
-def test_a_relay_that_is_cut_off_dies(tmp_path: Path, stand_in: Path) -> None:
+def test_a_relay_that_is_cut_off_dies(tmp_path: Path, stand_in: Path, relay: Path) -> None:
     record = tmp_path / "record"
-    ssh = relayed(tmp_path / "ssh", stand_in, RELAY, [f"--record={record}", "--cut-after=100"])
+    ssh = relayed(tmp_path / "ssh", stand_in, relay, [f"--record={record}", "--cut-after=100"])
     result = run(ssh, "host", "exec cat /dev/zero")
     assert result.returncode == -9
     assert len(read_transcript(record).sent(TO_CLIENT)) >= 100
 
 
-def test_a_relay_ends_when_its_reader_leaves(tmp_path: Path, stand_in: Path) -> None:
-    ssh = relayed(tmp_path / "ssh", stand_in, RELAY, [])
+def test_a_relay_ends_when_its_reader_leaves(tmp_path: Path, stand_in: Path, relay: Path) -> None:
+    ssh = relayed(tmp_path / "ssh", stand_in, relay, [])
     with subprocess.Popen(
         [ssh, "host", "exec cat /dev/zero"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
