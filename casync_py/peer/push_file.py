@@ -141,7 +141,7 @@ class SpooledPush:
 
     def __init__(self, connect: Callable[[], PushFile]) -> None:
         self._connect = connect
-        self._file = tempfile.TemporaryFile(buffering=0)
+        self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed by commit and abort
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Keep the next bytes in `$TMPDIR`."""

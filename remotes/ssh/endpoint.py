@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from casync_py.format.index import Index
     from casync_py.monitor import Monitor
     from casync_py.options import Settings
-    from casync_py.peer.puller import Puller
+    from casync_py.peer.push_file import PushFile
     from casync_py.peer.pusher import Pusher
     from casync_py.remote.endpoint import Wanted
     from casync_py.remote.locator import Locator
@@ -49,10 +49,13 @@ class SshEndpoint:
         return self._push_file(served, f.PUSH_ARCHIVE, settings, monitor)
 
     def open_push_index(self, settings: Settings, monitor: Monitor) -> FileSink:
-        served = Served("push", index=self.locator.path)
-        return self._push_file(served, f.PUSH_INDEX, settings, monitor)
+        from casync_py.peer.push_file import SpooledPush
 
-    def _push_file(self, served: Served, flags: int, settings: Settings, monitor: Monitor) -> FileSink:
+        served = Served("push", index=self.locator.path)
+        peer_command(self.connection, served, os.environ)  # so that what is wrong with it is said now
+        return SpooledPush(lambda: self._push_file(served, f.PUSH_INDEX, settings, monitor))
+
+    def _push_file(self, served: Served, flags: int, settings: Settings, monitor: Monitor) -> PushFile:
         from casync_py.peer.push_file import PushFile
 
         command = peer_command(self.connection, served, os.environ)
@@ -98,7 +101,7 @@ class SshPull:
         self._monitor = monitor
         self._sessions = 0
         peer_command(address, self._serving(first=True), os.environ)  # so that what is wrong with it is said here
-        self._puller: Puller = Puller(self._connect, timeout=settings.timeout)
+        self._puller = Puller(self._connect, timeout=settings.timeout)
 
     def _serving(self, *, first: bool) -> Served:
         wanted = self._wanted
