@@ -13,8 +13,8 @@ from casync_py.digest import SHA512_256
 from casync_py.errors import ChunkInvalid, ChunkMissing, FormatError, PeerError
 from casync_py.format.index import Index, IndexWriter
 from casync_py.ids import ChunkId
-from casync_py.monitor import Monitor
 from casync_py.options import StoreOptions
+from casync_py.peer import pull_session
 from casync_py.protocol import flags as f
 from casync_py.store.chunk import Chunk
 from casync_py.store.local import LocalStore
@@ -349,18 +349,11 @@ def test_a_connection_that_cannot_be_made_is_told_to_everyone() -> None:
     puller.close()
 
 
-def test_notices_reach_the_servers_monitor() -> None:
-    from casync_py.peer.chunk_reader import ChunkReader
-
-    class Broken(MemoryStore):
-        def get(self, chunk_id: ChunkId, limit: int = 0) -> Chunk:
-            raise ChunkInvalid(chunk_id, "It is no regular file", "/srv/s/1")
-
-    monitor = Monitor()
-    came = threading.Event()
-    reader = ChunkReader(Broken(), came.set, monitor.notice)
-    reader.request([IDS[0]], urgent=False)
-    came.wait()
-    assert type(reader.next_answer()).__name__ == "Missing"
-    reader.close()
-    assert monitor.notices == [f"Chunk {IDS[0]} in /srv/s/1 is invalid: It is no regular file"]
+def test_a_session_with_casync_ends_before_it_remembers_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pull_session, "_ANSWERED_MAX", 10)
+    with PullPair([memory(SAMPLES)], ours=False) as pair:
+        store = pair.puller.store("far")
+        for _ in range(2):
+            found = [chunk for start in range(0, 40, 8) for _, chunk in store.get_many(IDS[start : start + 8])]
+            assert [plain_of(chunk) for chunk in found] == [chunk.plain() for chunk in SAMPLES]
+    assert pair.sessions == 3
