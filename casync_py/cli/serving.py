@@ -87,7 +87,7 @@ def _serve(served: Served, session: Session, *, ours: bool, shown: Callable[[str
             return
         from casync_py.peer.push_server import serve_push
 
-        serve_push(
+        served_whole = serve_push(
             stream,
             index=served.index,
             archive=served.archive,
@@ -97,6 +97,8 @@ def _serve(served: Served, session: Session, *, ours: bool, shown: Callable[[str
             timeout=settings.timeout,
             resources=settings.resources,
         )
+        if not served_whole:
+            raise AlreadyTold
 
 
 def _open_stores(served: Served, session: Session, cleanup: ExitStack, shown: Callable[[str], str]) -> list[LocalStore]:

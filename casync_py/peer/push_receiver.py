@@ -7,6 +7,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from casync_py.errors import PeerError
+from casync_py.peer.last_words import last_words
 from casync_py.protocol.messages import (
     Abort,
     ArchiveData,
@@ -23,6 +24,7 @@ from casync_py.protocol.messages import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from casync_py.ids import ChunkId
     from casync_py.peer.received_index import ReceivedIndex
     from casync_py.sync.upload import FileSink
 
@@ -56,7 +58,7 @@ class PushReceiver:
         """
         self.changed = threading.Condition(threading.Lock())
         self.outgoing: deque[Message] = deque()
-        self.requested: dict[bytes, int] = {}
+        self.requested: dict[ChunkId, int] = {}
         self.unstored = 0
         self.index_ended = False
         self.archive_ended = False
@@ -133,7 +135,7 @@ class PushReceiver:
             if Hello not in self._said:
                 return self._say(Hello())
             if self.failure is not None:
-                return None if Abort in self._said else self._say(_last_words(self.failure))
+                return None if Abort in self._said else self._say(last_words(self.failure))
             if self.outgoing:
                 return self.outgoing.popleft()
             return self._say(Goodbye()) if self.installed and Goodbye not in self._said else None
@@ -147,8 +149,3 @@ class PushReceiver:
 
     def waiting(self) -> bool:
         return not (self.working or self.unstored)
-
-
-def _last_words(error: BaseException) -> Abort:
-    number = error.errno if isinstance(error, OSError) and error.errno else 0
-    return Abort(number, str(error))

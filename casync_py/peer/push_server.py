@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from casync_py.digest import digest_of_flags
 from casync_py.errors import ChunkInvalid
-from casync_py.ids import ChunkId
 from casync_py.options import Resources
 from casync_py.peer.examiner import ROOM_AGAIN, Examiner
 from casync_py.peer.push_receiver import PushReceiver
@@ -40,8 +39,8 @@ def serve_push(
     ours: bool,
     timeout: float,
     resources: Resources | None = None,
-) -> None:
-    """Serve one client; returns when it has what it wanted.
+) -> bool:
+    """Serve one client, until all is in place or something went wrong; the stream and the stores stay open.
 
     Args:
         index, archive: paths at which the client may let one appear.
@@ -50,12 +49,16 @@ def serve_push(
         ours: the client said that it is of this package.
         timeout: as for `Driver`.
 
+    Returns:
+        False if something went wrong and the client was told what; casync shows only the number of an error, so that
+        with casync it is raised.
+
     Raises:
         PeerError, ProtocolError: the client went away, was silent or broke the protocol.
         FormatError, ChunkInvalid: what it sent is no index, or not the chunk that was asked for.
         OSError: index, archive or store cannot be written. No index has appeared then; chunks that came stay.
     """
-    _PushServer(stream, index, archive, store, extra, ours, timeout, resources or Resources()).serve()
+    return _PushServer(stream, index, archive, store, extra, ours, timeout, resources or Resources()).serve()
 
 
 class _PushServer:
@@ -85,7 +88,7 @@ class _PushServer:
         self._index: ReceivedIndex | None = None
         self._archive: LocalFile | None = None
 
-    def serve(self) -> None:
+    def serve(self) -> bool:
         with ExitStack() as cleanup:
             problem = self._open_files(cleanup)
             self._workers = Workers(self._store_chunk, self._fail, self._resources.jobs, "casync-store")
@@ -108,8 +111,9 @@ class _PushServer:
                 examiner.join()
                 if receiver.failure is not None:
                     self._keep_chunks()
-            if receiver.failure is not None:
+            if receiver.failure is not None and not self._connection.dialect:
                 raise receiver.failure
+            return receiver.failure is None
 
     def _open_files(self, cleanup: ExitStack) -> OSError | None:
         """Begin what may come; what cannot be written is told to the client once it listens."""
@@ -136,13 +140,12 @@ class _PushServer:
         assert self._store is not None, "and for a store"
         if self._receiver.failure is not None:
             return
-        header = self._index.header
-        chunk_id, data = ChunkId(message.chunk_id), bytes(message.data)
+        chunk_id, data = message.chunk_id, bytes(message.data)
         chunk = Chunk(chunk_id, stored=data) if message.compressed else Chunk(chunk_id, plain=data)
-        plain = verified(chunk, [digest_of_flags(header.feature_flags)], header.chunk_max)
-        expected = self._receiver.requested[chunk_id]
-        if len(plain) != expected:
-            raise ChunkInvalid(chunk_id, f"Has {len(plain)} bytes, and {expected} in the index")
+        size = self._receiver.requested[chunk_id]
+        plain = verified(chunk, [digest_of_flags(self._index.header.feature_flags)], size)
+        if len(plain) < size:
+            raise ChunkInvalid(chunk_id, f"Has {len(plain)} bytes, and {size} in the index")
         self._store.put(chunk)
         self._receiver.stored(message, notify_at=ROOM_AGAIN)
 

@@ -82,7 +82,7 @@ class Session:
         Raises:
             PeerError: the other end is casync, which gives an index its name after GOODBYE, and it failed in that.
         """
-        self._thread.join()
+        self._driver.wait()
         self._stream.close_write()
         fate = "" if self._connection.dialect else self._stream.fate()
         self._stream.close()
@@ -91,7 +91,7 @@ class Session:
 
     def abort(self) -> None:
         """Stop talking and close; harmless at any time."""
-        if self._thread.is_alive():
+        if self._thread.ident is not None:
             self._driver.stop()
-            self._thread.join()
+            self._driver.wait()
         self._stream.close()
