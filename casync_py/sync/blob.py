@@ -156,9 +156,9 @@ class FileTarget:
             self.abort(keep=True)
             raise
         self.present = min(room, size)
-        # Holes are left only where nothing was before: in place, zeros replace what is there.
+        # Holes are left only where nothing was before: elsewhere, zeros replace what is there.
         self._punch_holes = punch_holes
-        self._new_from = 0 if self._partial is not None else size
+        self._new_from = room
 
     def _open(self) -> int:
         while True:

@@ -16,7 +16,7 @@ from casync_py.files import NAME_MAX, sync_directory
 _SUFFIX = b".partial"
 _HASHED = 16  # hex digits that tell long names apart
 _WAIT_S = 0.05
-_OPEN = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NOCTTY | os.O_NONBLOCK
+_OPEN = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NOCTTY
 _NO_FILE = (
     errno.ELOOP,
     errno.EISDIR,

@@ -205,7 +205,7 @@ def test_damaged_chunks_are_fetched_and_replaced(filled: Path, source: Recording
     assert [at for at, reused in enumerate(front.read()) if not reused] == [3, 4, 39]
     assert front.monitor.notices == [f"{filled}: Has damaged chunks, which are replaced by good ones"]
     assert store_faults(filled) == []
-    assert source.gets == [IDS[3], IDS[4], IDS[39]]
+    assert sorted(source.gets) == sorted([IDS[3], IDS[4], IDS[39]])
 
 
 @pytest.mark.parametrize("lie", ["digest", "limit"])

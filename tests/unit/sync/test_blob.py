@@ -98,8 +98,8 @@ def test_zeros_replace_what_an_earlier_run_left_and_are_holes_behind_it(tmp_path
     target.write_at(0, b"x" * 2 * size)
     target.abort(keep=True)
     target = FileTarget(str(tmp_path / "out"), 3 * size)
-    target.keep(size)
-    target.write_at(0, bytes(3 * size))
+    target.write_at(0, bytes(2 * size))
+    target.write_at(2 * size, bytes(size))
     target.commit()
     assert (tmp_path / "out").read_bytes() == bytes(3 * size)
     target = FileTarget(str(tmp_path / "new"), 3 * size)
@@ -111,6 +111,17 @@ def test_zeros_replace_what_an_earlier_run_left_and_are_holes_behind_it(tmp_path
     target.commit()
     assert (tmp_path / "new").read_bytes() == b"x" * size + bytes(2 * size)
     assert (tmp_path / "new").stat().st_blocks * 512 <= size + 65536
+
+
+def test_a_shorter_file_gets_holes_behind_its_end_only(tmp_path: Path) -> None:
+    size = 1 << 20
+    (tmp_path / "out").write_bytes(b"x" * size)
+    target = FileTarget(str(tmp_path / "out"), 3 * size)
+    target.write_at(0, bytes(size))
+    target.write_at(size, bytes(2 * size))
+    target.commit()
+    assert (tmp_path / "out").read_bytes() == bytes(3 * size)
+    assert (tmp_path / "out").stat().st_blocks * 512 <= size + 65536
 
 
 @pytest.mark.parametrize("exists", [True, False])

@@ -98,6 +98,7 @@ def test_what_is_damaged_there_is_fetched_again(blob: Blob, place: str) -> None:
         there[row * SIZE + 500] ^= 16
     getattr(blob, place).write_bytes(there)
     assert blob.extract() == [blob.ids[row] for row in (0, 7, 8, 30, *range(49, ROWS))]
+    assert blob.monitor.done == len(DATA)
 
 
 @pytest.mark.parametrize("place", ["partial", "out"])

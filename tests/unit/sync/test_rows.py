@@ -58,7 +58,9 @@ def test_rows_are_what_was_added(positions: set[int]) -> None:
 
 @given(POSITIONS)
 def test_others_are_all_that_was_not_added(positions: set[int]) -> None:
-    assert positions_of(rows_of(positions).others(LENGTH)) == sorted(set(range(LENGTH)) - positions)
+    others = set(range(LENGTH)) - positions
+    assert positions_of(rows_of(positions).others(LENGTH)) == sorted(others)
+    assert rows_of(positions).others(LENGTH).spans == rows_of(others).spans
 
 
 @given(positions=POSITIONS, start=st.integers(-60, 60), stop=st.integers(-60, 60), step=st.sampled_from([1, 2, -1]))

@@ -14,8 +14,10 @@ from casync_py.format.flags import F
 from casync_py.format.index import Index, IndexWriter
 from casync_py.ids import ChunkId
 from casync_py.monitor import Monitor
+from casync_py.store.cache import CacheStore
 from casync_py.store.chunk import Chunk
 from casync_py.store.memory import MemoryStore
+from casync_py.store.router import RouterStore
 from casync_py.sync import stream as stream_module
 from casync_py.sync.stream import ArchiveStart, FileStream, IndexStream
 from casync_py.testing.recording import RecordingStore
@@ -78,6 +80,16 @@ def test_the_whole_stream(index: Index, store: MemoryStore, monkeypatch: pytest.
     monitor = Monitor()
     assert rest(IndexStream(index, store, 1000, monitor)) == DATA
     assert (monitor.done, monitor.chunks_new) == (len(DATA), len(index))
+
+
+def test_chunks_out_of_a_store_cache_count_as_reused(index: Index, store: MemoryStore) -> None:
+    cache = CacheStore(MemoryStore("cache"), [SHA512_256], 1000, Monitor())
+    for row in index.rows(0, 20):
+        cache.keep(store.get(row.chunk_id))
+    monitor = Monitor()
+    assert rest(IndexStream(index, RouterStore([cache, store]), 1 << 20, monitor)) == DATA
+    assert (monitor.chunks_reused, monitor.bytes_reused) == (20, 20 * CHUNK)
+    assert (monitor.chunks_new, monitor.bytes_new) == (len(index) - 20, len(DATA) - 20 * CHUNK)
 
 
 @pytest.mark.parametrize("before", [0, 1, 3])
