@@ -56,8 +56,8 @@ def _chunk_fault(file: Path, promised: str, *, compressed: bool, digest: Digest)
     return "" if actual == promised else f"holds the content of {actual}"
 
 
-def index_ids(index: str | Path) -> list[str]:
-    """The chunk ids of an index in its order, as hex.
+def index_rows(index: str | Path) -> list[tuple[int, str]]:
+    """The rows of an index: end offset, chunk id as hex.
 
     Raises:
         ValueError: the file is no complete index.
@@ -70,7 +70,12 @@ def index_ids(index: str | Path) -> list[str]:
         or tail[16:32] != struct.pack("<QQ", 48, 16 + len(rows) + _TAIL_SIZE)
     ):
         raise ValueError(f"{index} is no complete index")
-    return [chunk_id.hex() for _end, chunk_id in _ROW.iter_unpack(rows)]
+    return [(end, chunk_id.hex()) for end, chunk_id in _ROW.iter_unpack(rows)]
+
+
+def index_ids(index: str | Path) -> list[str]:
+    """The chunk ids of an index in its order, as hex. Raises ValueError as `index_rows` does."""
+    return [chunk_id for _end, chunk_id in index_rows(index)]
 
 
 def index_faults(index: str | Path, store: str | Path) -> list[str]:
