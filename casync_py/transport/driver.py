@@ -188,12 +188,13 @@ class Driver:
         reading = not self._connection.done and self._handler.wants_input()
         limit = self._patience(reading=reading)
         seconds = 0.0  # there is more to send
-        if limit == math.inf:
-            self._silence_s = 0.0
         if self._output or self._exhausted:
             seconds = max(0.0, min(limit - self._silence_s, _SLICE_S))  # what `waiting` says may change without a wake
         before = time.monotonic()
         readable, writable = self._wait(seconds, reading=reading)
+        if limit == math.inf:
+            self._silence_s = 0.0
+            return readable
         self._silence_s += min(time.monotonic() - before, _SLICE_S)
         if self._silence_s >= limit and not readable and not writable:
             self._give_up()
@@ -210,10 +211,11 @@ class Driver:
     def _wait(self, seconds: float, *, reading: bool) -> tuple[bool, bool]:
         """Poll for input, for room where output waits and for `wake()`; whether there is input, and whether room."""
         wanted = {self._wake_fd: select.POLLIN}
-        read_fd, write_fd = self._stream.fileno_read(), self._stream.fileno_write()
+        read_fd = self._stream.fileno_read()
         if reading:
             wanted[read_fd] = select.POLLIN
         if self._output:
+            write_fd = self._stream.fileno_write()
             wanted[write_fd] = wanted.get(write_fd, 0) | select.POLLOUT
         if wanted != self._polled:
             for fd in self._polled.keys() - wanted.keys():
@@ -230,7 +232,7 @@ class Driver:
                 continue
             if fd == read_fd and events & _IN:  # the same descriptor may be both
                 readable = reading
-            if fd == write_fd and events & _OUT:
+            if events & _OUT:
                 writable = bool(self._output)
         return readable, writable
 

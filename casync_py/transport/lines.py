@@ -20,7 +20,7 @@ class LineReader:
     """A thread that reads a pipe and gives each line to a callback.
 
     Attributes:
-        write_fd: the pipe's other end, for the child; the caller closes its own copy with `release()`.
+        write_fd: the pipe's other end, for the child.
     """
 
     def __init__(self, take: Callable[[str], None]) -> None:
@@ -36,23 +36,16 @@ class LineReader:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
-    def release(self) -> None:
-        """Close our copy of the writing end."""
-        fd, self.write_fd = self.write_fd, -1
-        if fd >= 0:
-            os.close(fd)
-
     def close(self) -> None:
-        """Hand on what the pipe holds and end the thread, whoever else still has the pipe open."""
-        self.release()
-        if self._end_fd < 0:
+        """Hand on what the pipe holds and end the thread, whoever else has the pipe open; may be called twice."""
+        if self.write_fd < 0:
             return
         if self._thread is not None:
             os.eventfd_write(self._end_fd, 1)
             self._thread.join()
-        os.close(self._read_fd)
-        os.close(self._end_fd)
-        self._end_fd = -1
+        for fd in (self._read_fd, self.write_fd, self._end_fd):
+            os.close(fd)
+        self.write_fd = -1
 
     def _run(self) -> None:
         os.set_blocking(self._read_fd, False)

@@ -86,7 +86,6 @@ class ChildStream(DescriptorStream):
         self._input_ended = False
         self._drained = 0
         if self._lines is not None:
-            self._lines.release()
             self._lines.start(f"stderr of {name}")
 
     @property
@@ -127,7 +126,7 @@ class ChildStream(DescriptorStream):
                     self._lines.close()
 
     def _drain(self, seconds: float) -> None:
-        """Throw input away for so long, or sleep where there is none."""
+        """Throw input away for so long, or sleep where none will come."""
         if self._input_ended:
             time.sleep(seconds)
         elif _is_ready(self._read_fd, select.POLLIN, seconds):
@@ -136,7 +135,10 @@ class ChildStream(DescriptorStream):
             except OSError:
                 size = 0
             self._drained += size or 0
-            self._input_ended = size == 0 or self._drained > _DRAIN_MAX
+            self._input_ended = size == 0
+            if self._drained > _DRAIN_MAX:  # it has too much to say: let it write to a broken pipe
+                self._input_ended = True
+                super().close()
 
     def __enter__(self) -> Self:
         return self

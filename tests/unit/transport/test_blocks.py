@@ -32,6 +32,11 @@ def test_what_is_looked_at_is_not_used_again() -> None:
     assert [bytes(view) for view in views] == [bytes([value]) * (1 << 16) for value in range(60)]
 
 
+def test_one_block_is_enough_where_nobody_keeps_anything() -> None:
+    blocks = InputBlocks(SIZE)
+    assert len({id(fill(blocks, 1 << 16, 1).obj) for _ in range(50)}) == 1
+
+
 def test_what_nobody_looks_at_is_used_again() -> None:
     blocks = InputBlocks(SIZE)
     kept = fill(blocks, 1 << 16, 255)

@@ -20,6 +20,7 @@ from casync_py.protocol.state import Role
 from casync_py.transport import child as child_module
 from casync_py.transport import pipe as module
 from casync_py.transport.driver import Driver
+from casync_py.transport.lines import LineReader
 from casync_py.transport.pipe import ChildStream
 
 SHORT_S = 0.05
@@ -142,14 +143,15 @@ def test_the_child_is_ended_by_a_broken_pipe() -> None:
         ("head -c 10 >/dev/null; exit 3", r"ended early, .* \(exit status 3\)$"),
         ("head -c 24 >/dev/null; printf 'abc'; kill -9 $$", r"ended early, .* \(killed by SIGKILL\)$"),
         ("exec >/dev/null; cat; exit 4", r"ended early"),
+        ("exec >&-; sleep 0.2; exit 4", r"ended early, .* \(exit status 4\)$"),
         ("sleep 100", r"Silent for 0\.05 seconds$"),
     ],
 )
 def test_how_a_child_died(script: str, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_END_S", SHORT_S)
-    monkeypatch.setattr(module, "_FATE_S", SHORT_S if "cat" in script else 5.0 if "sleep" not in script else 0.0)
+    monkeypatch.setattr(module, "_FATE_S", SHORT_S if "cat" in script else 10.0)
     with shell(script) as stream, pytest.raises(PeerError, match=f"^far.example: .*{says}"):
-        drive(stream, timeout=SHORT_S if "sleep" in script else 20.0)
+        drive(stream, timeout=SHORT_S if "Silent" in says else 20.0)
 
 
 def test_a_child_that_ends_by_itself_is_let() -> None:
@@ -164,11 +166,37 @@ def test_a_child_that_still_writes_is_read_until_it_ends() -> None:
     assert stream.exit_status == 5
 
 
-def test_a_child_that_writes_forever_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_END_S", SHORT_S)
+def test_a_child_that_writes_forever_gets_a_broken_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_END_S", 100.0)
     with shell("exec cat /dev/zero") as stream:
         pass
-    assert stream.exit_status in {-signal.SIGPIPE, -signal.SIGTERM}
+    assert stream.exit_status == -signal.SIGPIPE
+
+
+def test_waiting_for_a_child_that_has_closed_its_output_is_no_busy_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    reads = []
+    read_into = ChildStream.read_into
+
+    def counted(stream: ChildStream, room: memoryview) -> int | None:
+        reads.append(read_into(stream, room))
+        return reads[-1]
+
+    monkeypatch.setattr(ChildStream, "read_into", counted)
+    with shell("exec >&-; sleep 0.2; exit 9") as stream:
+        pass
+    assert reads == [0]
+    assert stream.exit_status == 9
+
+
+def test_the_child_is_reaped_by_close_and_not_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While its number could be somebody else's, nobody is signalled."""
+    with shell("exit 6") as stream:
+        assert read_all(stream) == b""
+        assert stream.fate() == "exit status 6"
+        assert os.waitid(os.P_PID, stream.pid, os.WEXITED | os.WNOWAIT) is not None
+    assert stream.exit_status == 6
+    monkeypatch.setattr(os, "killpg", lambda *_: pytest.fail("A number was signalled that is nobody's"))
+    stream.kill()
 
 
 @pytest.mark.parametrize(
@@ -250,6 +278,17 @@ def test_lines_on_stderr_go_to_the_callback() -> None:
     with shell("printf 'one\\r\\ntwo\\n\\377\\n' >&2; printf last >&2", on_stderr=lines.append):
         pass
     assert lines == ["one", "two", "\ufffd", "last"]
+
+
+def test_what_stderr_holds_when_the_end_is_asked_for_is_handed_on() -> None:
+    lines: list[str] = []
+    reader = LineReader(lines.append)
+    os.write(reader.write_fd, b"one\ntwo")
+    os.eventfd_write(reader._end_fd, 1)
+    reader.start("lines")
+    reader.close()
+    reader.close()
+    assert lines == ["one", "two"]
 
 
 def test_a_flood_on_stderr_is_read_and_bounded() -> None:

@@ -95,7 +95,8 @@ def server(stream: Stream, *, timeout: float = LONG_S) -> Party:
 
 PAIRS: dict[str, Callable[[], Pair]] = {
     "pipes of 4096 bytes": lambda: pipe_pair(4096),
-    "pipes": pipe_pair,
+    "pipes of 64 KiB": pipe_pair,
+    "pipes of 1 MiB": lambda: pipe_pair(1 << 20),
     "sockets": socket_pair,
 }
 
@@ -187,6 +188,25 @@ def test_silence_after_hello_counts_only_where_something_is_owed(pipes: Pair) ->
     timer.join()
 
 
+def test_silence_counts_from_when_something_is_owed(pipes: Pair) -> None:
+    os.write(pipes[1].fileno_write(), hello(OFFER))
+    near = client(pipes[0], timeout=0.4)
+    now = threading.Event()
+
+    def owe() -> None:
+        near.owed = True
+        near.driver.wake()
+        now.wait(0.1)
+        os.write(pipes[1].fileno_write(), _client_bytes(ArchiveData(b"x")))
+
+    near.on_message = lambda message: near.driver.stop() if isinstance(message, ArchiveData) else None
+    timer = threading.Timer(0.5, owe)
+    timer.start()
+    near.driver.run()
+    timer.join()
+    assert near.data() == b"x"
+
+
 def test_silence_after_hello_where_something_is_owed(pipes: Pair) -> None:
     near = client(pipes[0], timeout=SHORT_S)
     near.owed = True
@@ -268,17 +288,24 @@ def test_a_peer_that_never_reads(pair: Pair) -> None:
         far.driver.run()
 
 
-def test_a_peer_that_goes_on_reading_a_little_is_alive(pipes: Pair) -> None:
-    far = server(pipes[1], timeout=1.0)
-    far.to_send += pieces(bytes(300 << 10), 1 << 16)
+@pytest.mark.parametrize("does", ["reads", "writes"])
+def test_a_peer_that_does_a_little_now_and_then_is_alive(pipes: Pair, does: str) -> None:
     raw = pipes[0]
-    os.write(raw.fileno_write(), hello(PULL))
-    far.start()
     os.set_blocking(raw.fileno_read(), True)
-    size = 0
-    while size < 300 << 10:
-        size += len(os.read(raw.fileno_read(), 10_000))
-    raw.close_write()
+    os.write(raw.fileno_write(), hello(PULL))
+    far = server(pipes[1], timeout=1.0)
+    far.owed = True
+    if does == "reads":
+        far.to_send += pieces(bytes(8 << 20), 1 << 16)
+    far.start()
+    for number in range(3):
+        assert not far.driver.wait(0.45)
+        if does == "reads":
+            os.read(raw.fileno_read(), 10_000)
+        else:
+            os.write(raw.fileno_write(), _client_bytes(Request(ids(1, number))))
+    far.driver.stop()
+    raw.close()
     far.join()
     assert far.error is None
 
@@ -393,17 +420,26 @@ def test_stop_does_not_wait_for_a_peer_that_does_not_read(pipes: Pair, monkeypat
     assert far.error is None
 
 
-def test_stop_writes_to_a_peer_that_must_be_read_first(pair: Pair) -> None:
+def test_stop_writes_to_a_peer_that_must_be_read_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the peer still writes is thrown away, so that it comes to reading."""
-    near, far = client(pair[0]), server(pair[1])
+    monkeypatch.setattr(module, "_STOP_S", LONG_S)
+    stream, raw = pipe_pair(4096)
+    near = client(stream)
     near.to_send += [Request(ids(2000, at)) for at in range(0, 60_000, 2000)]
-    far.to_send += pieces(bytes(1 << 20), 1 << 16)
     near.on_message = lambda message: near.driver.stop() if isinstance(message, ArchiveData) else None
-    far.start()
-    near.driver.run()
-    far.join()
-    assert far.error is None
-    assert far.has_ended
+    near.start()
+    os.set_blocking(raw.fileno_write(), True)
+    os.set_blocking(raw.fileno_read(), True)
+    os.write(raw.fileno_write(), hello(OFFER) + _client_bytes(ArchiveData(bytes(1 << 20))) * 2)
+    with open(raw.fileno_read(), "rb", closefd=False) as file:
+        got = file.read()
+    near.join()
+    raw.close()
+    stream.close()
+    assert near.error is None
+    sent = 30 - len(near.to_send)
+    assert sent > 4
+    assert len(got) == len(hello(PULL)) + sent * len(_client_bytes(Request(ids(2000))))
 
 
 def test_stop_before_the_loop(pipes: Pair) -> None:

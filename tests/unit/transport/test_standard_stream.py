@@ -149,24 +149,32 @@ def test_pipes_that_are_non_blocking_already(before: str) -> None:
     os.close(our_in)
 
 
-def test_a_reader_that_waits_blocks_nothing() -> None:
-    """A shared pipe that is full: a write returns, with nothing or a little written."""
-    code = """
+@pytest.mark.parametrize("kind", ["pipe", "shared pipe", "socket"])
+def test_a_peer_that_does_nothing_blocks_nothing(kind: str) -> None:
+    """With nothing to read and no room to write, both return."""
+    code = f"""
         from casync_py.transport import pipe
         from casync_py.transport.pipe import StandardStream
-        pipe._reopen_pipe = lambda fd: -1
+        {NO_REOPENING if kind == "shared pipe" else ""}
         stream = StandardStream()
+        print(stream.read_into(memoryview(bytearray(1))))
         total = 0
-        while written := stream.write([bytes(1 << 20)]):
+        while written := stream.write([bytes(4 << 20)]):
             total += written
         print(total >= 1 << 16, flush=True)
     """
     argv = [sys.executable, "-c", textwrap.dedent(code)]
-    our_in, child_out = os.pipe()
-    done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=child_out, stderr=subprocess.PIPE, timeout=60)
-    os.close(our_in)
-    os.close(child_out)
-    assert done.stderr == b"True\n"
+    if kind == "socket":
+        near, far = socket.socketpair()
+        descriptors = [near.detach(), far.detach()]
+        child_in = child_out = descriptors[0]
+    else:
+        descriptors = [*os.pipe(), *os.pipe()]
+        child_in, child_out = descriptors[0], descriptors[3]
+    done = subprocess.run(argv, stdin=child_in, stdout=child_out, stderr=subprocess.PIPE, timeout=60)
+    for fd in descriptors:
+        os.close(fd)
+    assert done.stderr == b"None\nTrue\n"
 
 
 def test_files(tmp_path: Path) -> None:
@@ -187,7 +195,9 @@ def test_children_and_prints_are_kept_away_from_the_protocol() -> None:
 
 
 def test_what_was_printed_before_comes_first() -> None:
-    done = subprocess.run(echo(before="print('before')"), input=b"x", capture_output=True, timeout=60)
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    argv = echo(before="print('before')")
+    done = subprocess.run(argv, input=b"x", capture_output=True, timeout=60, env=buffered)
     assert done.stdout == b"before\nx"
 
 
