@@ -13,6 +13,8 @@ from casync_py.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from casync_py.monitor import Monitor
+    from casync_py.options import Settings
     from casync_py.remote.roots import Roots
     from casync_py.remotes.ssh.command import Served
     from casync_py.store.local import LocalStore
@@ -62,57 +64,57 @@ def _confined(served: Served, roots: Roots) -> Served:
 def _serve(served: Served, session: Session, *, ours: bool, shown: Callable[[str], str]) -> None:
     """
     Args:
-        shown: for messages, the path that the client named.
+        shown: for messages, a text with the paths that the client named.
     """
+    from casync_py.monitor import Monitor
     from casync_py.transport.pipe import StandardStream
 
-    settings = session.settings
+    monitor = Monitor(on_notice=lambda text: session.monitor.notice(shown(text)))
+    timeout, index, archive = session.settings.timeout, served.index, served.archive
     with ExitStack() as cleanup:
         stream = cleanup.enter_context(closing(StandardStream()))
-        stores = _open_stores(served, session, cleanup, shown)
+        stores = _open_stores(served, session.settings, monitor, cleanup)
         if served.verb == "pull":
             from casync_py.peer.pull_server import serve_pull
 
-            served_whole = serve_pull(
+            good = serve_pull(
                 stream,
-                index=served.index,
-                archive=served.archive,
+                index=index,
+                archive=archive,
                 stores=stores,
                 ours=ours,
-                timeout=settings.timeout,
-                monitor=session.monitor,
+                timeout=timeout,
+                monitor=monitor,
+                shown=shown,
             )
-            if not served_whole:
-                raise AlreadyTold
-            return
-        from casync_py.peer.push_server import serve_push
+        else:
+            from casync_py.peer.push_server import serve_push
 
-        served_whole = serve_push(
-            stream,
-            index=served.index,
-            archive=served.archive,
-            store=stores[0] if stores else None,
-            extra=stores[1:],
-            ours=ours,
-            timeout=settings.timeout,
-            resources=settings.resources,
-        )
-        if not served_whole:
-            raise AlreadyTold
+            good = serve_push(
+                stream,
+                index=index,
+                archive=archive,
+                store=stores[0] if stores else None,
+                extra=stores[1:],
+                ours=ours,
+                timeout=timeout,
+                resources=session.settings.resources,
+                shown=shown,
+            )
+    if not good:
+        raise AlreadyTold
 
 
-def _open_stores(served: Served, session: Session, cleanup: ExitStack, shown: Callable[[str], str]) -> list[LocalStore]:
+def _open_stores(served: Served, settings: Settings, monitor: Monitor, cleanup: ExitStack) -> list[LocalStore]:
     """The stores: the first one of a push is made on demand, any other that is absent counts as empty."""
     from casync_py.store.local import LocalStore
 
     stores = []
     for number, path in enumerate(served.stores):
         if not (served.verb == "push" and number == 0) and not os.path.exists(path):
-            session.monitor.notice(f"{shown(path)}: No such store")
-        store = LocalStore(path, session.settings.store_options, create=True)
-        store.name = shown(path)
-        cleanup.callback(store.close)
-        stores.append(store)
+            monitor.notice(f"{path}: No such store")
+        stores.append(LocalStore(path, settings.store_options, create=True))
+        cleanup.callback(stores[-1].close)
     return stores
 
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from casync_py.errors import CasyncError, FormatError, PeerError, SourceChanged
 from casync_py.monitor import Monitor
 from casync_py.peer.chunk_reader import ChunkReader
+from casync_py.peer.last_words import last_words
 from casync_py.protocol import flags as f
 from casync_py.protocol.connection import FIRST_INDEX_MIN, Connection, Role
 from casync_py.protocol.messages import (
     OUTSTANDING_MAX,
-    Abort,
     ArchiveData,
     ArchiveEnd,
     Hello,
@@ -47,6 +47,7 @@ def serve_pull(
     ours: bool,
     timeout: float,
     monitor: Monitor | None = None,
+    shown: Callable[[str], str] = str,
 ) -> bool:
     """Serve one session, until the client ends it; the stream and the stores stay open.
 
@@ -57,6 +58,7 @@ def serve_pull(
         timeout: seconds for the client to say HELLO; then it may take its time, as long as the stream lives: what it
             gets may go to a pager.
         monitor: told of chunks that are there in no usable form.
+        shown: as for `last_words`.
 
     Returns:
         False if something went wrong and the client was told what; a casync is not told, for it knows no such message.
@@ -69,6 +71,7 @@ def serve_pull(
     server = _PullServer(connection, index, archive, stores, monitor or Monitor())
     driver = Driver(stream, connection, server, timeout=math.inf)
     server.wake = driver.wake
+    server.shown = shown
     greeting = Timer(min(timeout, _LONG_S), driver.stop)
     server.greeted = greeting.cancel
     greeting.start()
@@ -93,12 +96,14 @@ class _PullServer:
 
     Attributes:
         gave_up: the client was told that something went wrong.
+        shown: as for `last_words`.
     """
 
     def __init__(
         self, connection: Connection, index: str | None, archive: str | None, stores: Sequence[Store], monitor: Monitor
     ) -> None:
         self.gave_up = False
+        self.shown: Callable[[str], str] = str
         self.wake: Callable[[], None] = lambda: None
         self.greeted: Callable[[], None] = lambda: None
         self._connection = connection
@@ -132,7 +137,7 @@ class _PullServer:
             if not self._connection.dialect:
                 raise
             self.gave_up = True
-            return Abort(getattr(error, "errno", None) or 0, _line(error))
+            return last_words(error, self.shown)
 
     def wants_input(self) -> bool:
         """Requests are no burden, up to a number."""
@@ -179,10 +184,3 @@ def _pieces(path: str, piece: int, least: int) -> Iterator[bytes]:
                 raise SourceChanged(f"{path} became shorter while it was read")
             offset += len(data)
             yield data
-
-
-def _line(error: Exception) -> str:
-    """What is wrong, in one line."""
-    if isinstance(error, OSError):
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error)
-    return str(error)

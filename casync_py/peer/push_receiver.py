@@ -49,12 +49,14 @@ class PushReceiver:
         archive: FileSink | None,
         store_chunk: Callable[[ChunkData], None],
         memory: int,
+        shown: Callable[[str], str] = str,
     ) -> None:
         """Make a handler.
 
         Args:
             store_chunk: takes a chunk that was asked for, at once; calls `stored` when it is in the store.
             memory: bytes of chunks that may be unstored before no more input is wanted.
+            shown: as for `last_words`.
         """
         self.changed = threading.Condition(threading.Lock())
         self.outgoing: deque[Message] = deque()
@@ -71,6 +73,7 @@ class PushReceiver:
         self._archive = archive
         self._store_chunk = store_chunk
         self._memory = memory
+        self._shown = shown
         self._said: set[type[Message]] = set()
 
     def fail(self, error: BaseException) -> None:
@@ -135,7 +138,7 @@ class PushReceiver:
             if Hello not in self._said:
                 return self._say(Hello())
             if self.failure is not None:
-                return None if Abort in self._said else self._say(last_words(self.failure))
+                return None if Abort in self._said else self._say(last_words(self.failure, self._shown))
             if self.outgoing:
                 return self.outgoing.popleft()
             return self._say(Goodbye()) if self.installed and Goodbye not in self._said else None

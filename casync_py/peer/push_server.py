@@ -20,7 +20,7 @@ from casync_py.sync.upload import LocalFile
 from casync_py.transport.driver import Driver
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from casync_py.protocol.messages import ChunkData
     from casync_py.store.base import Store, WritableStore
@@ -39,6 +39,7 @@ def serve_push(
     ours: bool,
     timeout: float,
     resources: Resources | None = None,
+    shown: Callable[[str], str] = str,
 ) -> bool:
     """Serve one client, until all is in place or something went wrong; the stream and the stores stay open.
 
@@ -48,6 +49,7 @@ def serve_push(
         extra: stores whose chunks count as there.
         ours: the client said that it is of this package.
         timeout: as for `Driver`.
+        shown: as for `last_words`.
 
     Returns:
         False if something went wrong and the client was told what; casync shows only the number of an error, so that
@@ -58,7 +60,7 @@ def serve_push(
         FormatError, ChunkInvalid: what it sent is no index, or not the chunk that was asked for.
         OSError: index, archive or store cannot be written. No index has appeared then; chunks that came stay.
     """
-    return _PushServer(stream, index, archive, store, extra, ours, timeout, resources or Resources()).serve()
+    return _PushServer(stream, index, archive, store, extra, ours, timeout, resources or Resources(), shown).serve()
 
 
 class _PushServer:
@@ -72,6 +74,7 @@ class _PushServer:
         ours: bool,
         timeout: float,
         resources: Resources,
+        shown: Callable[[str], str],
     ) -> None:
         self._stream = stream
         self._paths = index, archive
@@ -79,6 +82,7 @@ class _PushServer:
         self._extra = extra
         self._timeout = timeout
         self._resources = resources
+        self._shown = shown
         flags = f.WRITABLE_STORE if store is not None else 0
         if index is not None or (ours and store is not None):
             flags |= f.WRITABLE_INDEX
@@ -94,7 +98,7 @@ class _PushServer:
             self._workers = Workers(self._store_chunk, self._fail, self._resources.jobs, "casync-store")
             cleanup.callback(self._workers.close)
             receiver = PushReceiver(
-                self._index, self._archive, self._workers.give, self._resources.memory // _MEMORY_SHARE
+                self._index, self._archive, self._workers.give, self._resources.memory // _MEMORY_SHARE, self._shown
             )
             self._receiver = receiver
             receiver.failure = problem

@@ -81,12 +81,11 @@ class Roots:
                 error.filename = self.shown(os.fsdecode(error.filename))
             raise
 
-    def shown(self, path: str) -> str:
-        """For messages: what was asked for, where `path` is what was found for it or something below."""
-        for found, asked in self._shown.items():
-            if path == found or path.startswith(f"{found}/"):
-                return asked + path[len(found) :]
-        return path
+    def shown(self, text: str) -> str:
+        """A text for messages with what was asked for in place of what was found for it."""
+        for found in sorted(self._shown, key=len, reverse=True):  # a name may begin with another one
+            text = text.replace(found, self._shown[found])
+        return text
 
     def close(self) -> None:
         """Close all descriptors; twice is fine."""
