@@ -6,7 +6,7 @@ import hashlib
 import tempfile
 from pathlib import Path
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from casync_py.digest import SHA256
@@ -54,6 +54,7 @@ def edited(data: bytes, edits: list[tuple[str, int, int]]) -> bytes:
     return bytes(there)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     chunks=st.lists(CHUNKS, max_size=12),
     edits=EDITS,

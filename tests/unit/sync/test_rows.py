@@ -6,7 +6,7 @@ import io
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from casync_py.format.flags import F
@@ -47,6 +47,7 @@ def positions_of(rows: Rows) -> list[int]:
 POSITIONS = st.sets(st.integers(0, LENGTH - 1))
 
 
+@settings(deadline=None)
 @given(POSITIONS)
 def test_rows_are_what_was_added(positions: set[int]) -> None:
     rows = rows_of(positions)
@@ -56,6 +57,7 @@ def test_rows_are_what_was_added(positions: set[int]) -> None:
     assert rows.spans == sum(position - 1 not in positions for position in positions)
 
 
+@settings(deadline=None)
 @given(POSITIONS)
 def test_others_are_all_that_was_not_added(positions: set[int]) -> None:
     others = set(range(LENGTH)) - positions
@@ -63,6 +65,7 @@ def test_others_are_all_that_was_not_added(positions: set[int]) -> None:
     assert rows_of(positions).others(LENGTH).spans == rows_of(others).spans
 
 
+@settings(deadline=None)
 @given(positions=POSITIONS, start=st.integers(-60, 60), stop=st.integers(-60, 60), step=st.sampled_from([1, 2, -1]))
 def test_ids_are_those_of_the_rows(index: Index, positions: set[int], start: int, stop: int, step: int) -> None:
     rows = rows_of(positions)
