@@ -152,6 +152,25 @@ def test_both_sides_write_much_at_once(pair: Pair) -> None:
     assert [i for m in far.got if isinstance(m, Request) for i in m.ids] == asked
 
 
+def test_one_direction_into_a_pipe_that_takes_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop goes on by itself when everything was written at once and nothing comes back."""
+    monkeypatch.setattr(module, "_SLICE_S", 1000.0)
+    stream, raw = pipe_pair(1 << 20)
+    far = server(stream)
+    far.to_send += pieces(bytes(8 << 20), 1 << 16)
+    os.write(raw.fileno_write(), hello(PULL))
+    far.start()
+    os.set_blocking(raw.fileno_read(), True)
+    size, expected = 0, (8 << 20) + 128 * 16 + 24
+    while size < expected:
+        size += len(os.read(raw.fileno_read(), 1 << 20))
+    raw.close()
+    far.join()
+    stream.close()
+    assert far.error is None
+    assert size == expected
+
+
 def test_neither_side_reads_before_it_has_written(pipes: Pair) -> None:
     """What one side would do who writes all and then reads: the other goes on in both directions."""
     raw, stream = pipes
@@ -194,13 +213,14 @@ def test_silence_counts_from_when_something_is_owed(pipes: Pair) -> None:
     now = threading.Event()
 
     def owe() -> None:
-        near.owed = True
-        near.driver.wake()
-        now.wait(0.1)
+        for owed in (True, False, True):
+            near.owed = owed
+            near.driver.wake()
+            now.wait(0.25)
         os.write(pipes[1].fileno_write(), _client_bytes(ArchiveData(b"x")))
 
     near.on_message = lambda message: near.driver.stop() if isinstance(message, ArchiveData) else None
-    timer = threading.Timer(0.5, owe)
+    timer = threading.Timer(0.45, owe)
     timer.start()
     near.driver.run()
     timer.join()
