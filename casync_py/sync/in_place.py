@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from casync_py.sync.blob import BlobTarget
 
 _BATCH_SIZE = 1 << 20  # read and digested at a time
+_BATCH_ROWS = 256  # chunks may be as short as a byte
 _BATCHES_PER_JOB = 4  # checked or waiting for it; a batch that waits holds its rows only
 _MAX_SPANS = 65536  # 1.5 MiB; a target where more pieces alternate is fetched in part although it is there
 
@@ -58,7 +59,7 @@ def _batches(index: Index, present: int) -> Iterator[list[Row]]:
         if row.end > present:
             break
         batch.append(row)
-        if row.end - batch[0].start >= _BATCH_SIZE:
+        if row.end - batch[0].start >= _BATCH_SIZE or len(batch) >= _BATCH_ROWS:
             yield batch
             batch = []
     if batch:

@@ -94,7 +94,11 @@ def test_what_is_in_place_is_not_fetched(blob: Blob, place: str, present: int) -
 
 
 @pytest.mark.parametrize("place", ["partial", "out"])
-def test_what_is_damaged_there_is_fetched_again(blob: Blob, place: str) -> None:
+@pytest.mark.parametrize("rows", [1, 3, 256])
+def test_what_is_damaged_there_is_fetched_again(
+    blob: Blob, place: str, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(in_place, "_BATCH_ROWS", rows)
     there = bytearray(DATA[: 50 * SIZE])
     for row in (0, 7, 8, 30, 49):
         there[row * SIZE + 500] ^= 16
