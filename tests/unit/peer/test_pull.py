@@ -23,9 +23,10 @@ from casync_py.store.verify import Verified
 from casync_py.testing.pull_pair import PullPair
 from casync_py.testing.recording import RecordingStore
 from casync_py.testing.store_contract import StoreContract, absent, plain_of, sample
+from casync_py.transport import driver
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from casync_py.peer.pull_archive import PullArchive
@@ -153,16 +154,70 @@ def test_parts_of_an_archive_can_be_left_out(tmp_path: Path, piece: int) -> None
         assert first + b"".join(_read(archive)) == first + content[len(first) + piece + 3 :]
 
 
+def _until(condition: Callable[[], bool]) -> None:
+    """Wait for what another thread does without telling anyone."""
+    pause = threading.Event()
+    for _ in range(2000):
+        if condition():
+            return
+        pause.wait(0.01)
+    pytest.fail("It does not come to that")
+
+
+@pytest.fixture
+def patient_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pump loop looks after its handler only when it is told to."""
+    monkeypatch.setattr(driver, "_SLICE_S", 1000.0)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.usefixtures("patient_loop")
 def test_an_archive_that_nobody_reads_does_not_fill_the_memory(tmp_path: Path) -> None:
     path, content = _archive(tmp_path, 30_000_000)
     with PullPair(archive=path) as pair:
         archive = pair.puller.archive("far:x.catar")
-        total = most = 0
-        while piece := archive.read():
-            total += len(piece)
-            most = max(most, archive._size)
-        assert total == len(content)
-        assert most < 12 << 20
+        _until(lambda: archive._paused)
+        assert archive._size < 12 << 20
+        assert b"".join(_read(archive)) == content
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.usefixtures("patient_loop")
+def test_a_stream_that_nobody_reads_leaves_others_their_way(ours: bool) -> None:
+    with PullPair([memory(SAMPLES)], ours=ours) as pair:
+        store = pair.puller.store("far")
+        stalled = store.get_many(IDS, 100_000, 20_000)
+        other = store.get_many(IDS[-1:], 1)
+        _until(lambda: pair.puller._exchange._paused)
+        assert plain_of(next(other)[1]) == SAMPLES[-1].plain()
+        assert store.get(IDS[-2]).plain() == SAMPLES[-2].plain()
+        assert [plain_of(chunk) for _, chunk in stalled] == [chunk.plain() for chunk in SAMPLES]
+
+
+def test_what_is_ready_ends_before_what_is_wrong() -> None:
+    large = sample(99, 200_000)
+    with PullPair([memory([*SAMPLES, large])]) as pair:
+        store = pair.puller.store("far")
+        stream = store.get_many([*IDS[:3], large.chunk_id, IDS[3]], limit=20_000)
+        next(store.get_many([IDS[9]]))  # which was asked for last
+        assert [chunk_id for chunk_id, _ in stream.ready(10)] == IDS[:3]
+        with pytest.raises(ChunkInvalid):
+            stream.ready(10)
+        assert stream.ready(10) == []
+
+
+def test_what_is_ready_is_there_after_the_connection_ended() -> None:
+    with PullPair([memory(SAMPLES)]) as pair:
+        store = pair.puller.store("far")
+        stream = store.get_many([*IDS[:30], *IDS], 100_000, 20_000)
+        for _ in range(3):
+            next(stream)
+        _until(lambda: pair.puller._exchange._paused)
+        pair.puller.close()
+        taken: list[Chunk | ChunkMissing] = []
+        with pytest.raises(PeerError, match="closed"):
+            taken.extend(found for _ in range(100) for _, found in stream.ready(1))
+        assert taken
 
 
 def test_a_session_that_is_closed_in_the_middle_ends_on_both_sides(tmp_path: Path, ours: bool) -> None:
