@@ -148,9 +148,11 @@ class PushHandler:
     def waiting(self) -> bool:
         """An answer is owed: GOODBYE or requests after the last row, word of the rows so far from an end like ours."""
         with self.changed:
-            if self.sending or self.spool.wanted:
+            if self.sending:
                 return False
-            return self.rows_ended or (self._connection.dialect and self._examined < self._rows_sent)
+            if self._connection.dialect and self._examined < self._rows_sent:
+                return True
+            return self.rows_ended and not self.spool.wanted
 
     def ended(self) -> None:
         """It may not end before GOODBYE; the connection says so."""

@@ -106,8 +106,12 @@ class _PushServer:
             receiver.wake = driver.wake
             examiner = Examiner(receiver, self._connection, self._index, self._store, self._extra, self._install)
             examiner.start()
+            told = self._connection.dialect
             try:
                 driver.run()
+            except Exception as error:  # noqa: BLE001 - what went wrong first is raised, and the rest follows from it
+                receiver.fail(error)
+                told = False
             except BaseException as error:
                 receiver.fail(error)
                 raise
@@ -115,7 +119,7 @@ class _PushServer:
                 examiner.join()
                 if receiver.failure is not None:
                     self._keep_chunks()
-            if receiver.failure is not None and not self._connection.dialect:
+            if receiver.failure is not None and not told:
                 raise receiver.failure
             return receiver.failure is None
 

@@ -138,7 +138,8 @@ class Pusher:
             self._make_room()
 
     def _is_full(self) -> bool:
-        return self._spool.in_doubt + self._handler.sending > self._limit
+        in_doubt = self._spool.in_doubt if self._again is None else 0  # nothing is added in the second reading
+        return in_doubt + self._handler.sending > self._limit
 
     def _make_room(self) -> None:
         handler, changed = self._handler, self._changed
