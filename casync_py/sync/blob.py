@@ -117,11 +117,8 @@ class BlobTarget(Protocol):
     def commit(self) -> None:
         """Set the size, sync, let the target appear."""
 
-    def abort(self, *, keep: bool = False) -> str | None:
-        """Give up; harmless after `commit()`.
-
-        Args:
-            keep: let what was written so far stay for the next run, where the target can do that.
+    def abort(self) -> str | None:
+        """Give up; harmless after `commit()`. What was written stays for the next run, where the target can do that.
 
         Returns:
             The name of the file that stays, if one does.
@@ -153,7 +150,7 @@ class FileTarget:
             if self._partial is None:
                 lock_target(self._fd, path, 0 if self._regular else _DEVICE_PATIENCE_S)
         except BaseException:
-            self.abort(keep=True)
+            self.abort()
             raise
         self.present = min(room, size)
         # Holes are left only where nothing was before: elsewhere, zeros replace what is there.
@@ -198,13 +195,13 @@ class FileTarget:
             os.close(self._fd)
         self._fd = -1
 
-    def abort(self, *, keep: bool = False) -> str | None:
+    def abort(self) -> str | None:
         if self._fd < 0:
             return None
         self._fd, fd = -1, self._fd
         if self._partial is None:
             os.close(fd)
-        elif self._partial.abort(keep=keep):
+        elif self._partial.abort():
             return self._partial.name
         return None
 
@@ -233,5 +230,5 @@ class StreamTarget:
         if stat.S_ISREG(os.fstat(self._fd).st_mode):
             os.fsync(self._fd)
 
-    def abort(self, *, keep: bool = False) -> None:
+    def abort(self) -> None:
         """What was written cannot be taken back; the exit status tells."""

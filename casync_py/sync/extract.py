@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from casync_py.errors import ChunkInvalid, FormatError
 from casync_py.sync.in_place import rows_in_place
 
 if TYPE_CHECKING:
@@ -13,17 +12,14 @@ if TYPE_CHECKING:
     from casync_py.sync.blob import BlobTarget
     from casync_py.sync.stream import IndexStream
 
-_DAMAGE = (ChunkInvalid, FormatError)
-
 
 def extract_blob(stream: IndexStream, target: BlobTarget, resources: Resources) -> None:
     """Write a whole blob to a target and commit it; chunks that are in place there already are not fetched.
 
-    Where that fails, the target is aborted. What an interrupted run, a lost connection or a full disk leave is kept for
-    the next run, where the target can do that, and a notice says so; what damaged chunks or indexes leave is not.
+    Where that fails, the target is aborted. What was written is kept for the next run, where the target can do that,
+    and a notice says so: it is verified then, whatever went wrong now.
     """
     index, monitor = stream.index, stream.monitor
-    keep = True
     try:
         with closing(stream):
             there = rows_in_place(index, target, resources, monitor)
@@ -31,10 +27,7 @@ def extract_blob(stream: IndexStream, target: BlobTarget, resources: Resources) 
             for offset, plain in stream.pieces(there.others(len(index))):
                 target.write_at(offset, plain)
         target.commit()
-    except _DAMAGE:
-        keep = False
-        raise
     finally:
-        kept = target.abort(keep=keep)
+        kept = target.abort()
         if kept is not None:
             monitor.notice(f"{target.name}: What arrived is kept in {kept}, and the same command goes on from there")

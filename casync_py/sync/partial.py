@@ -119,18 +119,15 @@ class PartialFile:
         self._close()
         sync_directory(os.path.dirname(self.path) or ".")
 
-    def abort(self, *, keep: bool) -> bool:
+    def abort(self) -> bool:
         """Close it without a final name; nothing happens after `commit()` or a second time.
 
-        Args:
-            keep: let it stay for the next run, if anything is in it.
-
         Returns:
-            Whether it stays.
+            Whether it stays for the next run: if anything is in it.
         """
         if self.fd < 0:
             return False
-        stays = keep and os.fstat(self.fd).st_size > 0
+        stays = os.fstat(self.fd).st_size > 0
         if not stays and _stands_at(self.fd, self.name):
             os.unlink(self.name)
         self._close()

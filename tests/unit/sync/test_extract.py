@@ -184,13 +184,23 @@ LEAVES = [ChunkInvalid(ChunkId(bytes(32)), "Damaged"), FormatError("Damaged")]
 
 @pytest.mark.parametrize("left_before", [False, True])
 @pytest.mark.parametrize("error", LEAVES, ids=lambda error: type(error).__name__)
-def test_what_damage_leaves_goes(
+def test_what_arrived_before_damage_stays(
     blob: Blob, monkeypatch: pytest.MonkeyPatch, error: Exception, left_before: bool
 ) -> None:
     if left_before:
         blob.partial.write_bytes(DATA[: 30 * SIZE])
-    monkeypatch.setattr(blob.store, "get", failing(45, error, blob.store))
-    with pytest.raises(type(error)):
+    with monkeypatch.context() as damaged:
+        damaged.setattr(blob.store, "get", failing(45, error, blob.store))
+        with pytest.raises(type(error)):
+            blob.extract()
+    assert not blob.out.exists()
+    assert len(blob.monitor.notices) == 1
+    assert blob.extract() == blob.ids[45:]
+
+
+def test_nothing_stays_of_nothing(blob: Blob, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blob.store, "get", failing(0, LEAVES[0], blob.store))
+    with pytest.raises(ChunkInvalid):
         blob.extract()
     assert os.listdir(blob.out.parent) == ["x.caibx"]
     assert blob.monitor.notices == []

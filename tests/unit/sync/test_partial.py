@@ -37,7 +37,7 @@ def test_it_takes_its_name_when_it_is_committed(tmp_path: Path, name: str) -> No
     file = opened(tmp_path / name)
     os.write(file.fd, b"content")
     file.commit()
-    assert file.abort(keep=True) is False
+    assert file.abort() is False
     assert os.listdir(tmp_path) == [name]
     assert (tmp_path / name).read_bytes() == b"content"
     assert (tmp_path / name).stat().st_mode & 0o777 == 0o666 & ~_umask()
@@ -54,10 +54,11 @@ def test_one_run_at_a_time(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="Another run"):
         PartialFile.open(str(tmp_path / "out"))
     os.write(first.fd, b"x")
-    assert first.abort(keep=True)
+    assert first.abort()
     second = opened(tmp_path / "out")
     assert os.read(second.fd, 9) == b"x"
-    assert second.abort(keep=False) is False
+    os.ftruncate(second.fd, 0)
+    assert second.abort() is False
     assert os.listdir(tmp_path) == []
 
 
@@ -74,7 +75,7 @@ def test_a_run_that_ends_while_another_opens(
         creating = step == "open" and int(str(arguments[1])) & os.O_CREAT
         if not creating and first.fd >= 0:
             monkeypatch.setattr(os, step, real)
-            first.commit() if ending == "commit" else first.abort(keep=False)
+            first.commit() if ending == "commit" else first.abort()
         return real(*arguments, **options)
 
     monkeypatch.setattr(os, step, end_first)
@@ -91,7 +92,7 @@ def test_a_file_that_was_removed_meanwhile_takes_nobody_elses_place(tmp_path: Pa
     with pytest.raises(OSError, match="removed or replaced") as caught:
         first.commit()
     assert caught.value.filename == str(tmp_path / "out")
-    first.abort(keep=False)
+    first.abort()
     assert not (tmp_path / "out").exists()
     if second is not None:
         second.commit()
