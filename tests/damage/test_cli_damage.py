@@ -294,7 +294,7 @@ def test_damaged_chunk(made: Made, refused: Callable[..., str], index: str, dama
 
 def test_bomb_takes_no_memory(made: Made) -> None:
     _bomb(made.chunk(made.caibx, 1), made.chunk(made.caibx, 0))
-    command = [sys.executable, "-m", "casync_py", "extract", str(made.caibx), str(made.out)]
+    command = [sys.executable, "-m", "casync_py", "-lerr", "extract", str(made.caibx), str(made.out)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     message = process.stderr.read().strip()
