@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from casync_py.digest import BLAKE3_FLAG
-from casync_py.errors import SourceChanged, UsageError
+from casync_py.errors import PeerError, SourceChanged, UsageError
 from casync_py.format.index import IndexWriter
 from casync_py.ids import ChunkId
 from casync_py.peer.push_handler import PushHandler
@@ -30,6 +30,7 @@ _SPOOL_SHARE = 3  # of the memory: the pipeline has half of it
 _ROWS_AT_ONCE = 32  # 2 MiB of the stream in one message: 1.3 KiB, and a thousand a second at most
 _PATIENCE_S = (0.1, 2.0)  # bounds of how long casync, which does not say what it has, is waited for
 _QUIET_S = 0.3  # without a new request from casync, after which it is taken to have asked for all
+_READINGS_MAX = 16  # of the stream; an end that wants it once more is not slow, but mean
 
 
 def push_connection(*, ours: bool) -> Connection:
@@ -83,6 +84,7 @@ class Pusher:
         self._index = IndexWriter(self._write_rows, plan.feature_flags, params)
         self._again: frozenset[ChunkId] | None = None  # what the second reading is for
         self._counted = [0, 0, 0, 0, 0]
+        self._readings = 1
         self._patience_s = 0.0
         self._requests_seen = 0
         self._session.start()
@@ -169,6 +171,7 @@ class Pusher:
 
         Raises:
             SourceChanged: the stream was read again, and chunks that had been in it were not.
+            PeerError: the session failed, or the other end asks without end.
         """
         handler, changed, wanted = self._handler, self._changed, self._spool.wanted
         with changed:
@@ -188,6 +191,9 @@ class Pusher:
                 elif not changed.wait_for(partial(self._asks_for_more, len(wanted)), _QUIET_S):
                     break
             self._again = frozenset(wanted)
+            self._readings += not handler.finished
+            if self._readings > _READINGS_MAX:
+                raise PeerError("Asks for chunks again and again", self._session.name)
             return not handler.finished
 
     def _asks_for_more(self, known: int) -> bool:

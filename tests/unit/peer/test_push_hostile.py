@@ -18,7 +18,7 @@ from casync_py.format.index import IndexWriter
 from casync_py.ids import ChunkId
 from casync_py.monitor import Monitor
 from casync_py.options import Resources
-from casync_py.peer import received_index
+from casync_py.peer import pusher, received_index
 from casync_py.peer.push_server import serve_push
 from casync_py.peer.pusher import Pusher, push_connection
 from casync_py.protocol import flags as f
@@ -374,6 +374,36 @@ def test_a_server_that_asks_for_what_nobody_knows() -> None:
     with pytest.raises(SourceChanged, match=f"chunk {bytes(32).hex()} is no longer part of it"):
         server.push()
     thread.join()
+
+
+def test_a_server_that_is_never_content(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pusher, "_READINGS_MAX", 3)
+    server = RawServer(dialect=True)
+
+    def answer() -> None:
+        heard = b""
+        while not heard.endswith(wire(IndexEnd())):
+            heard += os.read(server.into, 65536)
+        server.say(Examined(2), Request([IDS[0]]))
+        while heard := os.read(server.into, 65536):
+            server.say(Request([IDS[0]]))
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    chunk = Chunk(IDS[0], plain=ONE)
+    server.pusher.put(chunk)
+    server.pusher.append(len(ONE), IDS[0])
+    server.pusher.append(2 * len(ONE), IDS[0])
+    assert server.pusher.wants_again()
+    server.pusher.put(chunk)
+    assert server.pusher.wants_again()
+    server.pusher.put(chunk)
+    with pytest.raises(PeerError, match="server: Asks for chunks again and again"):
+        server.pusher.wants_again()
+    server.pusher.abort()
+    thread.join()
+    os.close(server.out)
+    os.close(server.into)
 
 
 def test_a_server_that_ends() -> None:
