@@ -30,7 +30,7 @@ from casync_py.testing.transcripts import NUMBERS, build_message, type_name
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-TRIES = int(os.environ.get("CASYNC_PY_SOAK", "40"))
+TRIES = int(os.environ.get("CASYNC_PY_SOAK", "25"))
 SEED = int(os.environ.get("CASYNC_PY_SOAK_SEED", secrets.randbits(32)))
 LOG = Path(__file__).parents[2] / "build/soak-fuzz.log"
 
