@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import shutil
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -157,3 +159,31 @@ def refused(capfd: pytest.CaptureFixture[str]) -> Callable[..., str]:
         return message
 
     return run
+
+
+@pytest.fixture
+def nothing_left() -> Iterator[None]:
+    """The test leaves no descriptor, no child, not even a zombie, and no thread behind."""
+    before = _descriptors(), _children(), set(threading.enumerate())
+    yield
+    assert _descriptors() == before[0]
+    assert _children() <= before[1]
+    assert set(threading.enumerate()) <= before[2]
+
+
+def _descriptors() -> dict[str, str]:
+    found = {}
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):  # the one that listed the directory
+            found[name] = os.readlink(f"/proc/self/fd/{name}")
+    return found
+
+
+def _children() -> set[int]:
+    found = set()
+    for name in filter(str.isdecimal, os.listdir("/proc")):
+        with contextlib.suppress(OSError):  # gone by now
+            status = Path("/proc", name, "stat").read_text(errors="replace")
+            if int(status.rpartition(")")[2].split()[1]) == os.getpid():
+                found.add(int(name))
+    return found

@@ -23,6 +23,8 @@ from casync_py.transport.driver import Driver
 from casync_py.transport.lines import LineReader
 from casync_py.transport.pipe import ChildStream
 
+pytestmark = pytest.mark.usefixtures("nothing_left")
+
 SHORT_S = 0.05
 
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from casync_py.transport.stream import Stream
 
+pytestmark = pytest.mark.usefixtures("nothing_left")
+
 PULL = f.PULL_CHUNKS | f.PULL_ARCHIVE
 OFFER = f.READABLE_STORE | f.READABLE_ARCHIVE
 LONG_S = 30.0  # never waited for

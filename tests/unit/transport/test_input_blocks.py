@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from casync_py.transport.blocks import InputBlocks
+
+pytestmark = pytest.mark.usefixtures("nothing_left")
 
 SIZE = 1 << 18
 
