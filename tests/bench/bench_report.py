@@ -27,11 +27,13 @@ class Results:
     Attributes:
         rows: (group, variant, casync's samples, the variant's samples).
         blob: what the blob is made of; "" if none was needed.
+        blob_size: bytes of the last blob.
     """
 
     rounds: int
     rows: list[tuple[Group, Actor, Samples, Samples]] = field(default_factory=list)
     blob: str = ""
+    blob_size: int = 0
     tree: Tree | None = None
 
 
@@ -87,6 +89,9 @@ def _print_remote(results: Results) -> None:
         peaks = " / ".join(f"{samples.far_peak / MIB:.0f}" for samples in both)
         print(f"Peak memory of the remote end, {group.name}: {peaks} MiB.")
         pulls[group.name] = [samples.seconds for samples in both]
+    if "remote-pull" in pulls:
+        speeds = [f"{results.blob_size / seconds / 1e6:.0f} MB/s" for seconds in pulls["remote-pull"]]
+        print(f"Plain data pulled: casync {speeds[0]}, casync-py {speeds[1]} (target 200 MB/s).")
     if "remote-pull" in pulls and "remote-pull-delay" in pulls:
         pairs = zip(pulls["remote-pull"], pulls["remote-pull-delay"], strict=True)
         added = [f"{late - early:.2f} s" for early, late in pairs]

@@ -78,8 +78,8 @@ def measure(options: argparse.Namespace, scratch: Path, programs: dict[Actor, li
             current = group.input
             print(f"Making the {current}", file=sys.stderr)
             if current in BLOB_MIB:
-                size = 64 if options.quick else BLOB_MIB[current]
-                results.blob = make_blob(scratch / "blob", size * MIB)
+                results.blob_size = (64 if options.quick else BLOB_MIB[current]) * MIB
+                results.blob = make_blob(scratch / "blob", results.blob_size)
             else:
                 results.tree = make_tree(scratch / "tree", 2_000 if options.quick else 20_000)
         print(f"Measuring {group.name}", file=sys.stderr)
