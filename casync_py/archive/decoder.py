@@ -195,7 +195,7 @@ class _Decoder:
         owner = self._owner_records(node)[0] if node.user or node.group else b""
         latest_ns = min(latest_ns, rules.mtime_max)
         reader.position, names, starts, times, contents = plain_run(
-            reader.data, position, self._last, alike, owner, rules.granularity, latest_ns, largest
+            reader.view, position, self._last, alike, owner, rules.granularity, latest_ns, largest
         )
         if names:
             self._children.add_many(names, [start + each for each in starts])

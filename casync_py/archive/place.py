@@ -21,6 +21,8 @@ from casync_py.format.flags import CHATTR
 from casync_py.native import create_files
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from casync_py.archive.apply import MetadataWriter, Volume
     from casync_py.archive.install import Directory, Installer
     from casync_py.archive.nodes import Node, Payload
@@ -101,11 +103,14 @@ class NodePlacer:
         if not names:
             return 0, 0
         mode = directory.small[-1].mode
+        size = sum(map(len, contents))
+        kept: Sequence[bytes | memoryview] = contents
+        if _copies(size, contents[0]):
+            kept = [bytes(content) for content in contents]
         temporary_name, put_aside = self._installer.temporary_name, directory.small.append
-        for name, mtime_ns, data in zip(names, times, contents, strict=True):
+        for name, mtime_ns, data in zip(names, times, kept, strict=True):
             check_name(name)
             put_aside(_small_file((temporary_name(name), name, data, mode, mtime_ns)))
-        size = sum(map(len, contents))
         directory.small_size += size
         directory.last = names[-1]
         if directory.known is not None:
@@ -314,10 +319,16 @@ class NodePlacer:
             writer.check_time(os.fstat(fd).st_mtime_ns, node.mtime_ns, volume)
 
 
-def _content(payload: Payload) -> bytes | bytearray:
-    """All of a small payload, copied: while it waits to be written it must not hold the large buffer it lay in."""
+def _copies(size: int, content: memoryview) -> bool:
+    """Whether `size` bytes are better copied than kept as slices of the buffer that `content` is of: what waits to be
+    written must not hold much more memory than it has bytes."""
+    return 2 * size < len(content.obj)  # type: ignore[arg-type] # bytes, as it came from a source
+
+
+def _content(payload: Payload) -> bytes | bytearray | memoryview:
+    """All of a small payload, to be kept for a while."""
     if isinstance(payload, StreamPayload) and (whole := payload.whole()) is not None:
-        return bytes(whole)
+        return bytes(whole) if _copies(payload.size, whole) else whole
     data = bytearray()
     try:
         for piece in payload.pieces():

@@ -11,7 +11,7 @@ from casync_py.format.records import RECORDS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    Files = tuple[list[bytes], list[int], list[bytes]]
+    Files = tuple[list[bytes], list[int], list[memoryview]]
     FollowingFiles = Callable[[int, int], Files]
 
 
@@ -109,7 +109,8 @@ class StreamPayload:
             largest: none has more bytes of content.
 
         Returns:
-            Names, times in ns, and contents; empty lists where no such file follows.
+            Names, times in ns, and contents as slices of one buffer of the source; empty lists where no such file
+            follows.
         """
         stream = self._stream
         if stream is None or stream.reader.left:

@@ -38,12 +38,12 @@ class RecordReader:
     used up; a body that lies in one of them is a view of it.
 
     Attributes:
-        data, position, end: the current buffer and the unread part of it. Callers may look at it and move `position`
-            forward over whole records, or set `left` for a body that starts there.
+        data, view, position, end: the current buffer and the unread part of it. Callers may look at it and move
+            `position` forward over whole records, or set `left` for a body that starts there.
         left: bytes of the current record's body that are still to come.
     """
 
-    __slots__ = ("_base", "_bounds", "_later", "_later_size", "_view", "data", "end", "left", "position")
+    __slots__ = ("_base", "_bounds", "_later", "_later_size", "data", "end", "left", "position", "view")
 
     def __init__(self, bounds: Mapping[int, Bounds], offset: int = 0) -> None:
         """Args: bounds: record type to its bounds; offset: where in the stream the first byte stands."""
@@ -52,7 +52,7 @@ class RecordReader:
         self._later: deque[bytes | memoryview] = deque()
         self._later_size = 0
         self.data: bytes | memoryview = b""
-        self._view = memoryview(b"")
+        self.view = memoryview(b"")
         self.position = 0
         self.end = 0
         self.left = 0
@@ -110,7 +110,7 @@ class RecordReader:
         start = self.position
         self.position = stop = min(self.end, start + self.left, start + limit)
         self.left -= stop - start
-        return self._view[start:stop]
+        return self.view[start:stop]
 
     def skip(self) -> int:
         """Drop the rest of the body.
@@ -134,7 +134,7 @@ class RecordReader:
         start = self.position
         if self.end - start >= size:
             self.position = start + size
-            return self._view[start : start + size]
+            return self.view[start : start + size]
         if self.buffered < size:
             return None
         parts = []
@@ -143,7 +143,7 @@ class RecordReader:
                 self._next()
             start = self.position
             self.position = stop = min(self.end, start + size)
-            parts.append(self._view[start:stop])
+            parts.append(self.view[start:stop])
             size -= stop - start
         return b"".join(parts)
 
@@ -155,6 +155,6 @@ class RecordReader:
     def _use(self, data: bytes | memoryview) -> None:
         self._base += self.end
         self.data = data
-        self._view = memoryview(data)
+        self.view = memoryview(data)
         self.position = 0
         self.end = len(data)

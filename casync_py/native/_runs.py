@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 from struct import Struct
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from typing_extensions import Buffer
 
 _FILENAME = 0x6DBB6EBCB3161F0B
 _PAYLOAD = 0x8B9E1D93D6DCFFC9
@@ -19,7 +15,7 @@ _unpack_time = Struct("<Q").unpack_from
 
 
 def plain_run(
-    data: Buffer,
+    view: memoryview,
     position: int,
     last: bytes,
     head: bytes,
@@ -28,11 +24,11 @@ def plain_run(
     latest: int,
     largest: int,
     /,
-) -> tuple[int, list[bytes], list[int], list[int], list[bytes]]:
-    """Read consecutive files that differ in nothing but name, time and content, as far as they lie whole in `data`.
+) -> tuple[int, list[bytes], list[int], list[int], list[memoryview]]:
+    """Read consecutive files that differ in nothing but name, time and content, as far as they lie whole in `view`.
 
     Args:
-        position: where in `data` the first one's FILENAME record may stand.
+        position: where in `view` the first one's FILENAME record may stand.
         last: the name before; names ascend, and are names of children.
         head: an ENTRY record up to its time, which each of them has.
         owner: the records that each of them has between ENTRY and PAYLOAD.
@@ -41,15 +37,15 @@ def plain_run(
 
     Returns:
         Where the first record stands that is not part of the run; and for each file its name, where its FILENAME
-        record stands in `data`, its time in ns, and its content. What is not as it should be ends the run, no more.
+        record stands in `view`, its time in ns, and its content as a slice of `view`. What is not as it should be ends
+        the run, no more.
     """
-    if not 0 <= position <= memoryview(data).nbytes or not granularity:
+    if not 0 <= position <= len(view) or not granularity:
         raise ValueError("A position outside of the buffer, or no granularity")
-    view = memoryview(data)
     names: list[bytes] = []
     starts: list[int] = []
     times: list[int] = []
-    contents: list[bytes] = []
+    contents: list[memoryview] = []
     fixed = len(head) + _TIME_SIZE + len(owner) + _HEADER_SIZE
     while len(view) - position >= _HEADER_SIZE:
         length, record_type = _unpack_header(view, position)
@@ -76,7 +72,7 @@ def plain_run(
         names.append(name)
         starts.append(position)
         times.append(mtime_ns)
-        contents.append(bytes(view[content:end]))
+        contents.append(view[content:end])
         last = name
         position = end
     return position, names, starts, times, contents

@@ -87,7 +87,7 @@ static int append(PyObject *list, PyObject *item)
     return !failed;
 }
 
-static PyObject *read_run(const Py_buffer *data, size_t start, Py_buffer *last, const struct like *like)
+static PyObject *read_run(PyObject *view, const Py_buffer *data, size_t start, Py_buffer *last, const struct like *like)
 {
     PyObject *names = PyList_New(0), *starts = PyList_New(0), *times = PyList_New(0), *contents = PyList_New(0);
     const uint8_t *bytes = data->buf, *last_name = last->buf;
@@ -97,10 +97,12 @@ static PyObject *read_run(const Py_buffer *data, size_t start, Py_buffer *last, 
 
     while (good && read_file(bytes + position, (size_t)data->len - position, like, &file)
            && ascends(last_name, last_size, file.name, file.name_size)) {
+        Py_ssize_t content = file.content - bytes;
+
         good = append(names, PyBytes_FromStringAndSize((const char *)file.name, (Py_ssize_t)file.name_size))
                && append(starts, PyLong_FromSize_t(position))
                && append(times, PyLong_FromUnsignedLongLong(file.mtime_ns))
-               && append(contents, PyBytes_FromStringAndSize((const char *)file.content, (Py_ssize_t)file.size));
+               && append(contents, PySequence_GetSlice(view, content, content + (Py_ssize_t)file.size));
         last_name = file.name;
         last_size = file.name_size;
         position += file.records_size;
@@ -116,20 +118,22 @@ static PyObject *read_run(const Py_buffer *data, size_t start, Py_buffer *last, 
 
 PyObject *plain_run(PyObject *module, PyObject *args)
 {
+    PyObject *view, *result = NULL;
     Py_buffer data, last;
     Py_ssize_t position;
     struct like like;
-    PyObject *result = NULL;
 
     (void)module;
-    if (!PyArg_ParseTuple(args, "y*ny*y*y*KKK", &data, &position, &last, &like.head, &like.owner, &like.granularity,
+    if (!PyArg_ParseTuple(args, "Ony*y*y*KKK", &view, &position, &last, &like.head, &like.owner, &like.granularity,
                           &like.latest, &like.largest))
         return NULL;
-    if (position < 0 || position > data.len || like.granularity == 0)
-        PyErr_SetString(PyExc_ValueError, "A position outside of the buffer, or no granularity");
-    else
-        result = read_run(&data, (size_t)position, &last, &like);
-    PyBuffer_Release(&data);
+    if (PyObject_GetBuffer(view, &data, PyBUF_SIMPLE) == 0) {
+        if (position < 0 || position > data.len || like.granularity == 0)
+            PyErr_SetString(PyExc_ValueError, "A position outside of the buffer, or no granularity");
+        else
+            result = read_run(view, &data, (size_t)position, &last, &like);
+        PyBuffer_Release(&data);
+    }
     PyBuffer_Release(&last);
     PyBuffer_Release(&like.head);
     PyBuffer_Release(&like.owner);

@@ -110,7 +110,7 @@ def plain_in_runs(entries: Iterable[Entry | Leave], largest: int = 1 << 20) -> I
             top = item.path[: len(item.path) - len(item.name)]
             for name, mtime_ns, content in zip(*item.payload.following_files(1 << 64, largest), strict=True):
                 node = item.node._replace(mtime_ns=mtime_ns, size=len(content))
-                yield Plain(top + name, name, node, content)
+                yield Plain(top + name, name, node, bytes(content))
 
 
 def with_payloads(entries: Iterable[Plain | Leave]) -> Iterator[Entry | Leave]:
