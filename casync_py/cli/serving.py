@@ -84,6 +84,7 @@ def _serve(served: Served, session: Session, *, ours: bool, shown: Callable[[str
                 stores=stores,
                 ours=ours,
                 timeout=timeout,
+                idle_for_ever="timeout" not in session.options,
                 monitor=monitor,
                 shown=shown,
             )

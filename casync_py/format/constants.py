@@ -59,6 +59,7 @@ ID_MAX = 0xFFFFFFFE  # 2^32-1 means "no id"
 ID16_MAX = 0xFFFE  # 65535 means "no id" in 16 bits
 PROJID_MAX = 0xFFFFFFFF
 
+TRAVELLING_INDEX_MAX = 4 << 30  # bytes: 107 million rows, 6 TiB in default chunks; no index without end fills a disk
 CHUNK_SIZE_MAX = 128 << 20  # bound of an index's chunk sizes (spec 2); the smallest is 1
 
 GOODBYE_HASH_KEY = bytes.fromhex("b3841d0f2b447485c12ec2d130ed3627")  # SipHash-2-4 of names (spec 1.6)

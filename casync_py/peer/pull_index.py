@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 
 from casync_py.errors import FormatError, PeerError
 from casync_py.files import write_all
+from casync_py.format.constants import TRAVELLING_INDEX_MAX
 from casync_py.format.index import Index
 
 if TYPE_CHECKING:
     from casync_py.peer.exchange import Exchange
-
-INDEX_MAX = 1 << 30  # bytes: 26 million chunks, 1.6 TiB at casync's default size
 
 
 class PullIndex:
@@ -56,8 +55,8 @@ class PullIndex:
             OSError: it cannot be kept.
         """
         self._size += len(piece)
-        if self._size > INDEX_MAX:
-            raise PeerError(f"Sent more than {INDEX_MAX} bytes as an index")
+        if self._size > TRAVELLING_INDEX_MAX:
+            raise PeerError(f"Sent more than {TRAVELLING_INDEX_MAX} bytes as an index")
         try:
             if self._fd < 0:
                 self._fd = _unnamed_file()

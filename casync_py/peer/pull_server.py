@@ -46,6 +46,7 @@ def serve_pull(
     stores: Sequence[Store],
     ours: bool,
     timeout: float,
+    idle_for_ever: bool = True,
     monitor: Monitor | None = None,
     shown: Callable[[str], str] = str,
 ) -> bool:
@@ -55,8 +56,9 @@ def serve_pull(
         index, archive: paths of files; None: not offered.
         stores: asked in order for each chunk, and never read beyond what they say is there.
         ours: the client said that it is of this package.
-        timeout: seconds for the client to say HELLO; then it may take its time, as long as the stream lives: what it
-            gets may go to a pager.
+        timeout: seconds for the client to say HELLO.
+        idle_for_ever: after HELLO it may take its time, as long as the stream lives: what it gets may go to a pager.
+            False: it has to ask, read or end within `timeout` seconds, each time.
         monitor: told of chunks that are there in no usable form.
         shown: as for `last_words`.
 
@@ -68,8 +70,8 @@ def serve_pull(
         PeerError: the client broke the protocol, was silent, or does not read.
     """
     connection = Connection(Role.PULL_SERVER, _offers(index, archive, stores), ours=ours)
-    server = _PullServer(connection, index, archive, stores, monitor or Monitor())
-    driver = Driver(stream, connection, server, timeout=math.inf)
+    server = _PullServer(connection, index, archive, stores, monitor or Monitor(), idle_for_ever)
+    driver = Driver(stream, connection, server, timeout=math.inf if idle_for_ever else timeout)
     server.wake = driver.wake
     server.shown = shown
     greeting = Timer(min(timeout, _LONG_S), driver.stop)
@@ -100,13 +102,20 @@ class _PullServer:
     """
 
     def __init__(
-        self, connection: Connection, index: str | None, archive: str | None, stores: Sequence[Store], monitor: Monitor
+        self,
+        connection: Connection,
+        index: str | None,
+        archive: str | None,
+        stores: Sequence[Store],
+        monitor: Monitor,
+        idle_for_ever: bool,
     ) -> None:
         self.gave_up = False
         self.shown: Callable[[str], str] = str
         self.wake: Callable[[], None] = lambda: None
         self.greeted: Callable[[], None] = lambda: None
         self._connection = connection
+        self._idle_for_ever = idle_for_ever
         self._first = self._first_messages(index, archive)
         self._reader = ChunkReader(RouterStore(stores), self._answered, monitor.notice)
 
@@ -144,8 +153,8 @@ class _PullServer:
         return self._connection.outstanding < _ASKED_MAX
 
     def waiting(self) -> bool:
-        """A client may think for as long as it likes."""
-        return False
+        """Whether a client that is silent is one that hangs; what has to be read here is no fault of the client's."""
+        return not self._idle_for_ever and not self._connection.outstanding
 
     def close(self) -> None:
         """End reading."""

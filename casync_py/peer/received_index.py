@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING
 from casync_py.errors import FormatError
 from casync_py.files import AtomicFile, write_all
 from casync_py.format import constants as c
+from casync_py.format.constants import TRAVELLING_INDEX_MAX
 from casync_py.format.index_layout import HEADER_SIZE, ROW
 from casync_py.format.index_rows import IndexRows
 from casync_py.ids import ChunkId
 
 if TYPE_CHECKING:
     from casync_py.format.index_layout import IndexHeader
-
-_SIZE_MAX = 4 << 30  # bytes: 107 million rows, 6 TiB in default chunks; so that an index without end fills no disk
 
 
 class ReceivedIndex:
@@ -53,8 +52,8 @@ class ReceivedIndex:
             OSError: it cannot be written.
         """
         self._size += len(data)
-        if self._size > _SIZE_MAX:
-            raise FormatError(f"Index of more than {_SIZE_MAX} bytes", None, self.name)
+        if self._size > TRAVELLING_INDEX_MAX:
+            raise FormatError(f"Index of more than {TRAVELLING_INDEX_MAX} bytes", None, self.name)
         write_all(self._fd, data)  # before its rows count as there
         try:
             self._rows.feed(data)

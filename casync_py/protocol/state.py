@@ -44,7 +44,7 @@ class State(Enum):
     BOTH = "while index and archive are sent"
     INDEX = "while the index is sent"
     ARCHIVE = "while the archive is sent"
-    OPEN = "when no index and no archive is left to send"
+    OPEN = "with only chunks left to send"
     WAITING = "after our GOODBYE"  # a push client that said it; the server's answer says that all is in place
     FAREWELL = "after GOODBYE"  # a push server whose client said it, and that owes its own
     ENDED = "after the end"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from casync_py import native
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 BATCH_CHUNKS = 2048  # one syncfs costs 1 to 50 ms on a disk: well below 50 us a chunk
 BATCH_SIZE = 64 << 20
+BATCH_AGE_S = 10.0  # a kill costs no more than what came in that time, however slowly it came
 
 
 class PendingChunks:
@@ -33,6 +35,7 @@ class PendingChunks:
         self._filling: dict[ChunkId, tuple[str, str]] = {}  # id -> (temporary, final name)
         self._committing: dict[ChunkId, tuple[str, str]] = {}
         self._size = 0
+        self._begun = 0.0  # when the batch that fills got its first chunk
         self._dirty = False  # something was renamed or relied on since the last syncfs
         self._failure: OSError | None = None
 
@@ -49,11 +52,13 @@ class PendingChunks:
 
         Returns:
             Whether it was added (else another thread was first, and the temporary is the caller's to remove), and
-            whether the batch is full, so that the caller has to commit it.
+            whether the batch is full or old, so that the caller has to commit it.
         """
         with self._lock:
             if chunk_id in self:
                 return False, False
+            if not self._filling:
+                self._begun = time.monotonic()
             self._filling[chunk_id] = (temporary, final)
             self._size += size
             return True, self._full()
@@ -83,7 +88,9 @@ class PendingChunks:
                 raise
 
     def _full(self) -> bool:
-        return self._size >= BATCH_SIZE or len(self._filling) >= BATCH_CHUNKS
+        if self._size >= BATCH_SIZE or len(self._filling) >= BATCH_CHUNKS:
+            return True
+        return bool(self._filling) and time.monotonic() - self._begun >= BATCH_AGE_S
 
     def _take(self, *, only_full: bool) -> bool:
         with self._lock:

@@ -224,7 +224,7 @@ def test_chunks_that_nobody_takes_are_not_read(pull: Start) -> None:
 
 
 def test_an_index_without_end(pull: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pull_index, "INDEX_MAX", 10 << 20)
+    monkeypatch.setattr(pull_index, "TRAVELLING_INDEX_MAX", 10 << 20)
 
     def script(far: Far) -> None:
         while True:

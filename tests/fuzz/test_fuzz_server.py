@@ -156,10 +156,10 @@ def test_hellos_to_a_server(server: Server, flags: int) -> None:
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_silence_to_a_server(server: Server, verb: str) -> None:
-    """Before HELLO, and, to a push server, whenever something is owed."""
+    """Before HELLO, after it, and in the middle of something."""
     assert_refused(ask(server, verb, close=False))
+    assert_refused(ask(server, verb, hello(FLAGS[verb]), close=False))
     if verb.startswith("push"):
-        assert_refused(ask(server, verb, hello(FLAGS[verb]), close=False))
         assert_refused(ask(server, verb, hello(FLAGS[verb]), INDEX[:100] if verb == "push" else b"", close=False))
         if verb == "push":
             assert_refused(ask(server, verb, hello(FLAGS[verb]), INDEX, close=False))
@@ -183,11 +183,8 @@ def test_death_of_a_client_at_every_message(server: Server, name: str) -> None:
     server.unchanged()
 
 
-def leave_unread(server: Server, *parts: bytes) -> Ended:
-    """Say all that, or as much as is taken, to a pull server without reading what it says; then leave.
-
-    What it sends may go to a pager, so that it waits for its reader as long as the connection lives, and ends with it.
-    """
+def leave_unread(server: Server, *parts: bytes, stays: bool = False) -> Ended:
+    """Say all that, or as much as is taken, to a pull server without reading what it says; then leave, or just stay."""
     end = server.start("pull")
     os.set_blocking(end.write_fd, False)
     room = select.poll()
@@ -196,9 +193,10 @@ def leave_unread(server: Server, *parts: bytes) -> Ended:
         data = memoryview(b"".join(parts))
         while data and room.poll(1000):
             data = data[os.write(end.write_fd, data) :]
+    ended = end.wait(LIMIT_S) if stays else None
     os.close(end.write_fd)
     os.close(end.read_fd)
-    return end.wait(LIMIT_S)
+    return ended or end.wait(LIMIT_S)
 
 
 def test_a_flood_of_requests(server: Server) -> None:
@@ -211,10 +209,11 @@ def test_a_flood_of_requests(server: Server) -> None:
         assert ended.peak < PEAK
 
 
-def test_a_client_that_does_not_read(server: Server) -> None:
+@pytest.mark.parametrize("stays", [False, True])
+def test_a_client_that_does_not_read(server: Server, stays: bool) -> None:
     ids = [bytes.fromhex(path.stem) for path in (server.folder / "pull.castr").rglob("*.cacnk")]
-    ended = leave_unread(server, hello(0xC0) + request(*ids))
-    assert ended.status in {0, 1}
+    ended = leave_unread(server, hello(0xC0) + request(*ids), stays=stays)
+    assert ended.status in ({1} if stays else {0, 1})
     assert ended.peak < PEAK
 
 

@@ -239,7 +239,7 @@ def test_a_row_that_lies_about_its_chunk(tmp_path: Path, ours: bool) -> None:
 
 
 def test_an_index_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ours: bool) -> None:
-    monkeypatch.setattr(received_index, "_SIZE_MAX", 1 << 20)
+    monkeypatch.setattr(received_index, "TRAVELLING_INDEX_MAX", 1 << 20)
     client = RawClient(tmp_path, ours=ours)
     client.store.put(Chunk(IDS[0], plain=ONE))
     client.say(wire(CLIENT, IndexData(INDEX[:64])))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -98,6 +99,14 @@ def test_batches_are_bounded_by_size(store: LocalStore, spy: SyncSpy, monkeypatc
     for number in range(4):
         store.put(sample(number, 60_000))
     assert [temporary for temporary, _ in spy.seen] == [2, 2]
+
+
+def test_batches_are_bounded_by_age(store: LocalStore, spy: SyncSpy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch, "BATCH_AGE_S", 0.05)
+    put(store, 1, 2)
+    time.sleep(0.06)
+    put(store, 3, 4)
+    assert spy.seen == [(3, 0)]
 
 
 def test_a_removed_chunk_no_longer_counts(store: LocalStore, spy: SyncSpy, monkeypatch: pytest.MonkeyPatch) -> None:
