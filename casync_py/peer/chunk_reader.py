@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from casync_py.compression import DEFAULT_COMPRESSION, NO_COMPRESSION
 from casync_py.errors import ChunkInvalid, ChunkMissing
+from casync_py.peer.changes import Changes
 from casync_py.protocol.messages import CHUNK_DATA_MAX, ChunkData, Missing
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class ChunkReader:
         self._store = store
         self._wake = wake
         self._notice = notice
-        self._lock = threading.Condition()
+        self._lock = Changes()
         self._threads: list[threading.Thread] = []
         self._urgent: deque[ChunkId] = deque()
         self._ordinary: deque[ChunkId] = deque()

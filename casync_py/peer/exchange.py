@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from threading import Condition
 from typing import TYPE_CHECKING
 
 from casync_py.errors import PeerError
+from casync_py.peer.changes import Changes
 from casync_py.peer.wanted import Wanted
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class Exchange:
     """
 
     def __init__(self) -> None:
-        self.lock = Condition()
+        self.lock = Changes()
         self.wanted = Wanted()
         self.failure: Exception | None = None
         self._driver: Driver | None = None

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import tempfile
-import threading
 from collections import deque
 from typing import TYPE_CHECKING
 
 from casync_py.files import write_all
+from casync_py.peer.changes import Changes
 from casync_py.peer.session import Session
 from casync_py.protocol import flags as f
 from casync_py.protocol.messages import ArchiveData, ArchiveEnd, Goodbye, Hello, IndexData, IndexEnd, Message
@@ -30,7 +30,7 @@ class _FileHandler:
     """
 
     def __init__(self, connection: Connection) -> None:
-        self.changed = threading.Condition()
+        self.changed = Changes()
         self.pieces: deque[bytes] = deque()
         self.size = 0
         self.complete = False

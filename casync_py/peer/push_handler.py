@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import deque
 from typing import TYPE_CHECKING
 
 from casync_py.errors import UsageError
+from casync_py.peer.changes import Changes
 from casync_py.peer.spool import Spool, Tally
 from casync_py.peer.workers import Workers
 from casync_py.protocol.messages import (
@@ -46,7 +46,7 @@ class PushHandler:
 
     def __init__(self, connection: Connection, compression: Compression, jobs: int) -> None:
         """Make a handler; `connect` it before anything is put."""
-        self.changed = threading.Condition(threading.Lock())
+        self.changed = Changes()
         self.rows: deque[bytes] = deque()
         self.rows_ended = False
         self.spool = Spool()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from typing import TYPE_CHECKING
 
 from casync_py.errors import PeerError
+from casync_py.peer.changes import Changes
 from casync_py.peer.last_words import last_words
 from casync_py.protocol.messages import (
     Abort,
@@ -58,7 +58,7 @@ class PushReceiver:
             memory: bytes of chunks that may be unstored before no more input is wanted.
             shown: as for `last_words`.
         """
-        self.changed = threading.Condition(threading.Lock())
+        self.changed = Changes()
         self.outgoing: deque[Message] = deque()
         self.requested: dict[ChunkId, int] = {}
         self.unstored = 0

@@ -9,6 +9,7 @@ from casync_py.errors import PeerError
 from casync_py.transport.driver import Driver
 
 if TYPE_CHECKING:
+    from casync_py.peer.changes import Changes
     from casync_py.protocol.connection import Connection
     from casync_py.transport.driver import Handler
     from casync_py.transport.stream import Stream
@@ -23,7 +24,7 @@ class Session:
     """
 
     def __init__(
-        self, stream: Stream, connection: Connection, handler: Handler, changed: threading.Condition, timeout: float
+        self, stream: Stream, connection: Connection, handler: Handler, changed: Changes, timeout: float
     ) -> None:
         """Take over the stream; nothing runs before `start`."""
         self.name = stream.name
