@@ -53,7 +53,8 @@ def interrupted(arguments: list[str], folder: Path, environment: dict[str, str],
     finally:
         client.kill()
         client.wait()
-    # The server may have a word to say too, on the same stderr. Until Python has come so far as to handle signals, they do what they always do.
+    # The server may have a word to say too, on the same stderr. Until Python has come so far as to handle signals, they
+    # do what they always do.
     early = client.returncode in {-signal.SIGINT, -signal.SIGTERM} or "KeyboardInterrupt" in said
     assert client.returncode == 0 or early or "casync-py: Interrupted\n" in said, said
 
