@@ -46,36 +46,40 @@ def plain_run(
     starts: list[int] = []
     times: list[int] = []
     contents: list[memoryview] = []
-    fixed = len(head) + _TIME_SIZE + len(owner) + _HEADER_SIZE
-    while len(view) - position >= _HEADER_SIZE:
-        length, record_type = _unpack_header(view, position)
-        content = position + length + fixed
-        if record_type != _FILENAME or not _FILENAME_MIN <= length <= _FILENAME_MAX or content > len(view):
+    while file := _read_file(view, position, head, owner):
+        name, mtime_ns, content = file
+        if name <= last or mtime_ns > latest or mtime_ns % granularity or len(content) > largest or not _is_child(name):
             break
-        entry = position + length
-        name = bytes(view[position + _HEADER_SIZE : entry - 1])
-        (mtime_ns,) = _unpack_time(view, entry + len(head))
-        size, record_type = _unpack_header(view, content - _HEADER_SIZE)
-        if (
-            view[entry - 1]
-            or view[entry : entry + len(head)] != head
-            or view[entry + len(head) + _TIME_SIZE : content - _HEADER_SIZE] != owner
-            or mtime_ns > latest
-            or mtime_ns % granularity
-            or record_type != _PAYLOAD
-            or not _HEADER_SIZE <= size <= min(largest, len(view) - content) + _HEADER_SIZE
-            or name <= last
-            or not _is_child(name)
-        ):
-            break
-        end = content + size - _HEADER_SIZE
         names.append(name)
         starts.append(position)
         times.append(mtime_ns)
-        contents.append(view[content:end])
+        contents.append(content)
         last = name
-        position = end
+        position += 2 * _HEADER_SIZE + len(name) + 1 + len(head) + _TIME_SIZE + len(owner) + len(content)
     return position, names, starts, times, contents
+
+
+def _read_file(view: memoryview, position: int, head: bytes, owner: bytes) -> tuple[bytes, int, memoryview] | None:
+    """Name, time and content of the file whose records stand there, if they are such records and there as a whole."""
+    if len(view) - position < _HEADER_SIZE:
+        return None
+    length, record_type = _unpack_header(view, position)
+    entry = position + length
+    content = entry + len(head) + _TIME_SIZE + len(owner) + _HEADER_SIZE
+    if record_type != _FILENAME or not _FILENAME_MIN <= length <= _FILENAME_MAX or content > len(view):
+        return None
+    time_at = entry + len(head)
+    size, record_type = _unpack_header(view, content - _HEADER_SIZE)
+    if (
+        view[entry - 1]
+        or view[entry:time_at] != head
+        or view[time_at + _TIME_SIZE : content - _HEADER_SIZE] != owner
+        or record_type != _PAYLOAD
+        or not _HEADER_SIZE <= size <= len(view) - content + _HEADER_SIZE
+    ):
+        return None
+    (mtime_ns,) = _unpack_time(view, time_at)
+    return bytes(view[position + _HEADER_SIZE : entry - 1]), mtime_ns, view[content : content + size - _HEADER_SIZE]
 
 
 def _is_child(name: bytes) -> bool:
