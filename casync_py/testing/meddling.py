@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import shlex
 import socket
 import subprocess
@@ -19,6 +18,7 @@ import threading
 import time
 from typing import IO, TYPE_CHECKING, NamedTuple, Protocol
 
+from casync_py.testing.peak import wait_and_measure
 from casync_py.testing.ssh import write_script
 from casync_py.testing.transcripts import split_messages, type_name
 
@@ -112,15 +112,7 @@ class End:
         Raises:
             TimeoutError: it did not end within `limit_s` from its start; it is killed.
         """
-        pidfd = os.pidfd_open(self.process.pid)
-        poll = select.poll()
-        poll.register(pidfd, select.POLLIN)
-        ended = poll.poll(max(0.0, self._start + limit_s - time.monotonic()) * 1000)
-        os.close(pidfd)
-        if not ended:
-            self.process.kill()
-        _pid, status, usage = os.wait4(self.process.pid, 0)
-        self.process.returncode = os.waitstatus_to_exitcode(status)
+        ended, peak = wait_and_measure(self.process, self._start + limit_s - time.monotonic())
         texts = []
         for file in (self._output, self._errors):
             file.seek(0)
@@ -128,7 +120,6 @@ class End:
             file.close()
         if not ended:
             raise TimeoutError(f"{self.process.args!r} did not end within {limit_s} s: {texts[1].decode()}")
-        peak = usage.ru_maxrss * 1024  # Linux counts KiB
         return Ended(self.process.returncode, texts[0], texts[1].decode(), peak, time.monotonic() - self._start)
 
 
