@@ -280,15 +280,13 @@ def test_a_read_only_file_system(small_disk: Path) -> None:
 
 
 @pytest.fixture
-def as_nobody(tmp_path: Path) -> Iterator[Path]:
+def as_nobody(open_tmp_path: Path) -> Iterator[Path]:
     """A directory of another user's, as whom the test then runs."""
     if os.geteuid() != 0:
         pytest.skip("Needs root")
-    top = tmp_path / "theirs"
+    top = open_tmp_path / "theirs"
     top.mkdir()
     os.chown(top, NOBODY, NOBODY)
-    for path in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        path.chmod(0o755)
     groups = os.getgroups()
     os.setgroups([])
     os.setegid(NOBODY)

@@ -138,7 +138,7 @@ def test_silence_to_a_client(client: Client, verb: str) -> None:
 @pytest.mark.parametrize("verb", SERVER_FLAGS)
 def test_goodbye_is_no_success(client: Client, verb: str) -> None:
     """casync's client reports success after it, with nothing pulled."""
-    assert_refused(client.run(verb, saying(hello(SERVER_FLAGS[verb]), build_message("GOODBYE"), stay=True)))
+    assert_refused(client.run(verb, saying(hello(SERVER_FLAGS[verb]) + build_message("GOODBYE"), stay=True)))
     client.unchanged()
 
 
