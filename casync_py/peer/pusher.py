@@ -82,7 +82,7 @@ class Pusher:
         handler.connect(self._session.wake, self._session.fail)
         params = (plan.params.min, plan.params.avg, plan.params.max)
         self._index = IndexWriter(self._write_rows, plan.feature_flags, params)
-        self._again: frozenset[ChunkId] | None = None  # what the second reading is for
+        self._again: set[ChunkId] | None = None  # what the second reading is for and has not found yet
         self._counted = [0, 0, 0, 0, 0]
         self._readings = 1
         self._patience_s = 0.0
@@ -121,7 +121,12 @@ class Pusher:
         size = len(chunk.plain())
         with self._changed:
             self._session.check()
-            if self._spool.put(chunk, size) if self._again is None else self._spool.put_again(chunk):
+            if self._again is None:
+                asked_for = self._spool.put(chunk, size)
+            else:
+                self._again.discard(chunk.chunk_id)
+                asked_for = self._spool.put_again(chunk)
+            if asked_for:
                 self._handler.send(chunk, size)
 
     def append(self, end: int, chunk_id: bytes) -> None:
@@ -190,7 +195,7 @@ class Pusher:
                     changed.wait()
                 elif not changed.wait_for(partial(self._asks_for_more, len(wanted)), _QUIET_S):
                     break
-            self._again = frozenset(wanted)
+            self._again = set(wanted)
             self._readings += not handler.finished
             if self._readings > _READINGS_MAX:
                 raise PeerError("Asks for chunks again and again", self._session.name)
@@ -202,10 +207,9 @@ class Pusher:
         return self._handler.finished or bool(self._handler.sending) or len(self._spool.wanted) > known
 
     def _check_found(self) -> None:
-        if self._again is not None:
-            lost = next(iter(self._again & self._spool.wanted), None)
-            if lost is not None:
-                raise SourceChanged(f"What is packed changed while it was read: chunk {lost} is no longer part of it")
+        if self._again:
+            lost = next(iter(self._again))
+            raise SourceChanged(f"What is packed changed while it was read: chunk {lost} is no longer part of it")
 
     def commit(self) -> None:
         """Return once the other end has said that everything is in place."""

@@ -243,11 +243,11 @@ class Scene:
             assert ended.peak < PEAK
         assert len(error_lines(client)) == client.status, client.stderr
         if verb in {"pull", "pull-tree", "pull-archive"}:
-            self._verify_pulled(verb, client)
+            self._verify_pulled(verb, client, plan)
         else:
             self._verify_pushed(verb, client, plan)
 
-    def _verify_pulled(self, verb: str, client: Ended) -> None:
+    def _verify_pulled(self, verb: str, client: Ended, plan: Plan | None) -> None:
         if verb == "pull":
             assert (self.work / "blob").exists() == (client.status == 0)
         if client.status == 0 and verb == "pull":
@@ -256,7 +256,8 @@ class Scene:
             for path in (self.folder / "tree").iterdir():
                 assert (self.work / "tree" / path.name).read_bytes() == path.read_bytes()
         elif client.status == 0:
-            assert client.stdout == (self.folder / "digest").read_bytes()
+            touched = plan is not None and plan.done.endswith("ARCHIVE")  # an archive without an index has no digests
+            assert touched or client.stdout == (self.folder / "digest").read_bytes()
 
     def _verify_pushed(self, verb: str, client: Ended, plan: Plan | None) -> None:
         store, index, archive = self.work / "far.castr", self.work / "made.caibx", self.work / "made.catar"

@@ -429,6 +429,8 @@ def test_a_server_that_asks_without_end() -> None:
     thread = threading.Thread(target=flood)
     server.pusher._session.await_hello()
     thread.start()
-    with pytest.raises(ProtocolError, match=r"server: More than 262144 chunks were requested at once"):
+    # The second where the flood is so slow that it is taken for all: the stream is read again, without those chunks.
+    says = r"server: More than 262144 chunks were requested at once|is no longer part of it"
+    with pytest.raises((ProtocolError, SourceChanged), match=says):
         server.push()
     thread.join()
