@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from casync_py.store.local import LocalStore
-from casync_py.sync.blob import FileBlob, FileTarget
-from casync_py.sync.upload import LocalFile
 
 if TYPE_CHECKING:
     from casync_py.format.index import Index
     from casync_py.options import StoreOptions
     from casync_py.remote.locator import Locator
+    from casync_py.sync.blob import FileBlob, FileTarget
     from casync_py.sync.stream import ArchiveSource
+    from casync_py.sync.upload import LocalFile
 
 
 class PathEndpoint:
@@ -39,10 +39,16 @@ class PathEndpoint:
         return FileStream(self.path)
 
     def open_blob(self) -> FileBlob:
+        from casync_py.sync.blob import FileBlob
+
         return FileBlob(self.path)
 
     def open_target(self, size: int, punch_holes: bool = True) -> FileTarget:
+        from casync_py.sync.blob import FileTarget
+
         return FileTarget(self.path, size, punch_holes)
 
     def open_file(self, mode: int) -> LocalFile:
+        from casync_py.sync.upload import LocalFile
+
         return LocalFile(self.path, mode)

@@ -9,7 +9,6 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
 
 from casync_py.errors import UsageError
 
@@ -102,6 +101,12 @@ def parse_locator(text: str, schemes: Collection[str] = ()) -> Locator:
     return _path(text)
 
 
+def _unquoted(text: str) -> str:
+    from urllib.parse import unquote  # here, because few runs need it
+
+    return os.fsdecode(unquote(text, errors="surrogateescape"))
+
+
 def _path(text: str) -> Locator:
     return Locator(LocatorKind.PATH, text, "path", "", text)
 
@@ -110,7 +115,7 @@ def _file_or_url(text: str, scheme: str, authority: str, rest: str) -> Locator:
     if scheme == "file":
         if authority not in {"", "localhost"} or not rest.startswith("/"):
             raise UsageError(f"{text}: A file URL must name an absolute path on this machine")
-        return _path(os.fsdecode(unquote(rest, errors="surrogateescape")))
+        return _path(_unquoted(rest))
     if scheme == "ssh":
         return _ssh_url(text, authority, rest)
     return Locator(LocatorKind.URL, text, scheme, authority, rest)
@@ -118,7 +123,7 @@ def _file_or_url(text: str, scheme: str, authority: str, rest: str) -> Locator:
 
 def _ssh_url(text: str, authority: str, rest: str) -> Locator:
     """An absolute path, or after `/~/` one in the home directory; `?`, `;` and `#` are part of it."""
-    path = os.fsdecode(unquote(rest, errors="surrogateescape"))
+    path = _unquoted(rest)
     if not authority or not path.startswith("/") or "\0" in path:
         raise UsageError(f"{text}: An SSH URL has a host and a path: ssh://HOST/PATH or ssh://HOST/~/PATH")
     return Locator(LocatorKind.SSH, text, "ssh", authority, _remote_path(text, path.removeprefix("/"), path))
