@@ -56,6 +56,11 @@ class Compression:
         return name if self.level is None else f"{name}:{self.level}"
 
 
+def stored_limit(limit: int) -> int:
+    """Most bytes that a chunk of at most `limit` plain ones takes as stored: what cannot be compressed grows a bit."""
+    return limit + (limit >> 4) + 4096
+
+
 def _too_large(limit: int) -> FormatError:
     return FormatError(f"Decompresses to more than {limit} bytes")
 

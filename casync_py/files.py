@@ -66,6 +66,14 @@ class AtomicFile:
         self.abort()
 
 
+def unnamed_file() -> int:
+    """A descriptor of a file in `$TMPDIR` that goes when it is closed."""
+    import tempfile  # here, because few runs need it
+
+    with tempfile.TemporaryFile(buffering=0) as file:
+        return os.dup(file.fileno())
+
+
 def sync_directory(path: str | bytes) -> None:
     """Make renames inside a directory durable."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

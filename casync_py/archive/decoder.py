@@ -91,7 +91,7 @@ class _Decoder:
     def entries(self, strict_end: bool, subtree: bool) -> Iterator[Entry | Leave]:
         stream = self._stream
         record = read_entry(stream)
-        rules = self._accept_features(record.feature_flags)
+        self._rules = rules = self._accept_features(record.feature_flags)
         if record.mode & TYPE_MASK != S_IFDIR and not subtree:
             raise stream.error("The archive's top is not a directory")
         name = b""
@@ -100,7 +100,7 @@ class _Decoder:
             node, following = read_node(stream, record, rules)
             kind = node.mode & TYPE_MASK
             if kind == S_IFREG:
-                payload = StreamPayload(stream, node.size, partial(self._following_files, rules, node))
+                payload = StreamPayload(stream, node.size, self._following_files)
                 yield Entry(self._prefix + name, name, node, payload, start)
                 payload.close()
                 stream.skip_body()
@@ -135,6 +135,7 @@ class _Decoder:
         knows what is wrong with it."""
         owner, user, group = self._owner_records(newest)
         stream, children, prefix = self._stream, self._children, self._prefix
+        following_files = self._following_files
         reader = stream.reader
         features, known, granularity, mtime_max = rules.features, rules.known, rules.granularity, rules.mtime_max
         needed = _HEAD_MAX + len(owner)
@@ -180,15 +181,17 @@ class _Decoder:
             reader.left = size
             owners = (user, group) if owned else _NO_OWNERS
             node = _node((mode, inode_flags, uid, gid, mtime, *owners, (), None, None, None, 0, b"", (0, 0), size))
-            payload = StreamPayload(stream, size, partial(self._following_files, rules, node))
+            payload = StreamPayload(stream, size, following_files)
             yield _entry((prefix + name, name, node, payload, offset + length))
             payload.close()
             if reader.left:
                 stream.skip_body()
 
-    def _following_files(self, rules: EntryRules, node: Node, latest_ns: int, largest: int) -> Files:
-        """See `StreamPayload.following_files`; `node` is that of the file before."""
-        reader = self._stream.reader
+    def _following_files(self, node: Node, latest_ns: int, largest: int) -> Files:
+        """See `StreamPayload.following_files`."""
+        if node.xattrs or node.acl or node.selinux is not None or node.fcaps is not None or node.projid:
+            return [], [], []  # those that follow are compared by their ENTRY and owner's names alone
+        reader, rules = self._stream.reader, self._rules
         position = reader.position
         start = reader.offset - position
         alike = _pack_alike(c.ENTRY_SIZE, c.ENTRY, rules.features, node.mode, node.flags, node.uid, node.gid)

@@ -91,15 +91,15 @@ class NodePlacer:
         self._file_in_steps(directory, name, node, payload, mode, creation_mode, rich)
         return False
 
-    def following_files(self, directory: Directory, payload: StreamPayload) -> tuple[int, int]:
-        """Put those files aside too that follow one that was, and share its metadata.
+    def following_files(self, directory: Directory, node: Node, payload: StreamPayload) -> tuple[int, int]:
+        """Put those files aside too that follow one that was, and share its metadata, `node`.
 
         Returns:
             How many, and the bytes in them.
         """
         if directory.volume.time_unit != 1:  # their times have to be read back
             return 0, 0
-        names, times, contents = payload.following_files(PLAIN_TIMES - 1, _SMALL)
+        names, times, contents = payload.following_files(node, PLAIN_TIMES - 1, _SMALL)
         if not names:
             return 0, 0
         mode = directory.small[-1].mode

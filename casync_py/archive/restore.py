@@ -217,7 +217,7 @@ class _Run:
                 stats.files += 1
                 stats.bytes += payload.size
                 if put_aside and self._in_runs and isinstance(payload, StreamPayload):
-                    self._following_files(directory, payload)
+                    self._following_files(directory, node, payload)
             elif kind == _DIRECTORY:
                 self._chain.push(self._directories.enter(directory, name, node))
                 self._prefix = levels[-1].prefix = path + b"/"
@@ -235,9 +235,9 @@ class _Run:
         if monitor.on_entry is not None and kind != _DIRECTORY:
             monitor.on_entry("Extracted", path)
 
-    def _following_files(self, directory: Directory, payload: StreamPayload) -> None:
+    def _following_files(self, directory: Directory, node: Node, payload: StreamPayload) -> None:
         """Take what follows in one step, where it is as easily made."""
-        count, size = self._nodes.following_files(directory, payload)
+        count, size = self._nodes.following_files(directory, node, payload)
         if count:
             self._stats.files += count
             self._stats.bytes += size

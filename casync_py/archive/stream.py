@@ -11,8 +11,10 @@ from casync_py.format.records import RECORDS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from casync_py.archive.nodes import Node
+
     Files = tuple[list[bytes], list[int], list[memoryview]]
-    FollowingFiles = Callable[[int, int], Files]
+    FollowingFiles = Callable[[Node, int, int], Files]
 
 
 class ByteSource(Protocol):
@@ -99,12 +101,13 @@ class StreamPayload:
         self._following = following
         self.size = size
 
-    def following_files(self, latest_ns: int, largest: int) -> Files:
+    def following_files(self, node: Node, latest_ns: int, largest: int) -> Files:
         """Take the files that follow at once and share all metadata with this one but their times, as far as they are
         at hand: it is as if an entry had been asked for and read for each. For whoever has read this content and can do
         the same with all of them.
 
         Args:
+            node: of this entry.
             latest_ns: none has a later time.
             largest: none has more bytes of content.
 
@@ -115,7 +118,7 @@ class StreamPayload:
         stream = self._stream
         if stream is None or stream.reader.left:
             return [], [], []
-        return self._following(latest_ns, largest)
+        return self._following(node, latest_ns, largest)
 
     def read_into(self, view: memoryview) -> int:
         """Fill the front of `view`, at least one byte while any is left; 0 only at the end.

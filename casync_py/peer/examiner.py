@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from casync_py.errors import PeerError
 from casync_py.protocol import flags as f
 from casync_py.protocol.messages import REQUEST_IDS_MAX, Examined, Request
+from casync_py.store.router import RouterStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -41,7 +42,7 @@ class Examiner:
         self._connection = connection
         self._index = index
         self._store = store
-        self._extra = extra
+        self._extra = RouterStore(extra)
         self._install = install
         self._examined = 0
         self._thread = threading.Thread(target=self._run, name="casync-examiner")
@@ -123,9 +124,5 @@ class Examiner:
         assert self._store is not None, "the client may not want chunks stored otherwise"
         answers = self._store.recognise(ids)
         lacking = [chunk_id for chunk_id, there in zip(ids, answers, strict=True) if not there]
-        for store in self._extra:
-            if not lacking:
-                break
-            answers = store.has_many(lacking)
-            lacking = [chunk_id for chunk_id, there in zip(lacking, answers, strict=True) if not there]
-        return lacking
+        answers = self._extra.has_many(lacking)
+        return [chunk_id for chunk_id, there in zip(lacking, answers, strict=True) if not there]

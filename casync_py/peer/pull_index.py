@@ -7,7 +7,7 @@ import tempfile
 from typing import TYPE_CHECKING
 
 from casync_py.errors import FormatError, PeerError
-from casync_py.files import write_all
+from casync_py.files import unnamed_file, write_all
 from casync_py.format.constants import TRAVELLING_INDEX_MAX
 from casync_py.format.index import Index
 
@@ -59,7 +59,7 @@ class PullIndex:
             raise PeerError(f"Sent more than {TRAVELLING_INDEX_MAX} bytes as an index")
         try:
             if self._fd < 0:
-                self._fd = _unnamed_file()
+                self._fd = unnamed_file()
             write_all(self._fd, piece)
         except OSError as error:
             raise OSError(error.errno, error.strerror, tempfile.gettempdir()) from None
@@ -69,8 +69,3 @@ class PullIndex:
         with self._exchange.lock:
             self._complete = True
         self._exchange.announce()
-
-
-def _unnamed_file() -> int:
-    with tempfile.TemporaryFile(buffering=0) as file:
-        return os.dup(file.fileno())

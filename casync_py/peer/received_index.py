@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from typing import TYPE_CHECKING
 
 from casync_py.errors import FormatError
-from casync_py.files import AtomicFile, write_all
+from casync_py.files import AtomicFile, unnamed_file, write_all
 from casync_py.format import constants as c
 from casync_py.format.constants import TRAVELLING_INDEX_MAX
 from casync_py.format.index_layout import HEADER_SIZE, ROW
@@ -29,7 +28,7 @@ class ReceivedIndex:
         """
         self.name = path or "Index"
         self._file = AtomicFile(path) if path is not None else None
-        self._fd = self._file.fd if self._file is not None else _unnamed_file()
+        self._fd = self._file.fd if self._file is not None else unnamed_file()
         self._rows = IndexRows()
         self._size = 0
 
@@ -95,9 +94,3 @@ class ReceivedIndex:
         elif self._fd >= 0:
             os.close(self._fd)
         self._fd = -1
-
-
-def _unnamed_file() -> int:
-    """A descriptor of a file in `$TMPDIR` that goes when it is closed."""
-    with tempfile.TemporaryFile(buffering=0) as file:
-        return os.dup(file.fileno())

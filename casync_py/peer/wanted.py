@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, TypeAlias
 
-from casync_py.compression import MAX_CHUNK_SIZE
+from casync_py.compression import MAX_CHUNK_SIZE, stored_limit
 from casync_py.errors import ChunkInvalid, PeerError
 from casync_py.protocol.messages import REQUEST_IDS_MAX, ChunkData, Missing, Request
 
@@ -69,7 +69,7 @@ class Wanted:
         Args:
             limit: most bytes that a plain chunk may have.
         """
-        most = stored_limit(limit)
+        most = stored_limit(min(limit, MAX_CHUNK_SIZE))
         queue = self._urgent if urgent else self._ordinary
         wanted = []
         for chunk_id in ids:
@@ -154,11 +154,6 @@ class Wanted:
         self._kept_size += _size(answer)
         while self._kept_size > self.kept_limit:
             self._kept_size -= _size(self._kept.popitem(last=False)[1])
-
-
-def stored_limit(limit: int) -> int:
-    """Most bytes that a chunk of at most `limit` plain ones takes, compressed in whatever way."""
-    return min(limit, MAX_CHUNK_SIZE) + (limit >> 4) + 4096
 
 
 def _size(answer: Answer) -> int:

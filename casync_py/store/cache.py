@@ -70,8 +70,7 @@ class CacheStore:
             except ChunkInvalid:
                 self._discard(chunk_id)
             except OSError as error:
-                self._reads = False
-                self._notice(f"Cannot be read ({error.strerror}), going on without this store cache")
+                self._read_no_more(error)
             else:
                 chunk.reused = True
                 return chunk
@@ -87,8 +86,7 @@ class CacheStore:
             try:
                 return self._cache.has_many(ids)
             except OSError as error:
-                self._reads = False
-                self._notice(f"Cannot be read ({error.strerror}), going on without this store cache")
+                self._read_no_more(error)
         return [False] * len(ids)
 
     def keep(self, chunk: Chunk) -> None:
@@ -107,6 +105,10 @@ class CacheStore:
             self._keep_no_more(error)
         finally:
             self._cache.close()
+
+    def _read_no_more(self, error: OSError) -> None:
+        self._reads = False
+        self._notice(f"Cannot be read ({error.strerror}), going on without this store cache")
 
     def _keep_no_more(self, error: OSError | ChunkInvalid) -> None:
         self._keeps = False

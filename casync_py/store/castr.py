@@ -9,6 +9,7 @@ import re
 from stat import S_ISREG
 from typing import TYPE_CHECKING
 
+from casync_py.compression import stored_limit
 from casync_py.errors import ChunkInvalid
 from casync_py.files import write_all
 from casync_py.ids import ID_SIZE, ChunkId
@@ -33,15 +34,14 @@ def read_chunk_file(directory: StoreDirectory, root: int, chunk_id: ChunkId, pat
     """The content of a chunk's file; None if there is none.
 
     Args:
-        limit: most bytes that a plain chunk may have. Stored it may be a little larger, because what cannot be
-            compressed grows by a few bytes in each format.
+        limit: most bytes that a plain chunk may have.
 
     Raises:
         ChunkInvalid: it is no regular file, or larger than such a chunk can be (found before it is read).
         OSError: it cannot be read; `filename` is its full path.
     """
     try:
-        found = read_whole(root, path, limit + (limit >> 4) + 4096)
+        found = read_whole(root, path, stored_limit(limit))
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
+from casync_py.buffers import SpareBuffers
 from casync_py.chunking.chunker import OVERLAP
 
 if TYPE_CHECKING:
@@ -34,26 +34,15 @@ class BlockWriter:
     def __init__(self, take: Callable[[bytearray, int], None], block_size: int = BLOCK_SIZE) -> None:
         self._take = take
         self._capacity = OVERLAP + block_size
-        self._given: deque[bytearray] = deque()
+        self._spare = SpareBuffers(_REMEMBERED)
         self._open(b"")
         self.total = 0
 
     def _open(self, overlap: bytes | bytearray) -> None:
-        self._buffer = self._unused_block() or bytearray(self._capacity)
+        self._buffer = self._spare.take() or bytearray(self._capacity)
         self._view = memoryview(self._buffer)
         self._view[OVERLAP - len(overlap) : OVERLAP] = overlap
         self._at = OVERLAP
-
-    def _unused_block(self) -> bytearray | None:
-        """A block that nobody looks at any more: writing to it again costs no page faults, which took a tenth of the
-        time of making a tree. Two are tried, so that one which is kept for long does not hide the others."""
-        given = self._given
-        for _ in range(min(2, len(given))):
-            block = given.popleft()
-            if _unused(block):
-                return block
-            given.append(block)
-        return None
 
     def _hand_over(self) -> None:
         buffer, length = self._buffer, self._at - OVERLAP
@@ -61,9 +50,7 @@ class BlockWriter:
         self._view.release()
         self._take(buffer, length)
         overlap = buffer[-OVERLAP:]
-        self._given.append(buffer)
-        if len(self._given) > _REMEMBERED:
-            self._given.popleft()
+        self._spare.give(buffer)
         self._open(overlap)
 
     def write(self, data: bytes) -> None:
@@ -99,12 +86,3 @@ class BlockWriter:
         if self._at > OVERLAP:
             self._hand_over()
         return self.total
-
-
-def _unused(buffer: bytearray) -> bool:
-    """Whether no view of it is left: a bytearray refuses to change its size while there is one."""
-    try:
-        buffer.append(buffer.pop())
-    except BufferError:
-        return False
-    return True

@@ -108,7 +108,7 @@ def plain_in_runs(entries: Iterable[Entry | Leave], largest: int = 1 << 20) -> I
         yield from plain((item,))
         if isinstance(item, Entry) and isinstance(item.payload, StreamPayload):
             top = item.path[: len(item.path) - len(item.name)]
-            for name, mtime_ns, content in zip(*item.payload.following_files(1 << 64, largest), strict=True):
+            for name, mtime_ns, content in zip(*item.payload.following_files(item.node, 1 << 64, largest), strict=True):
                 node = item.node._replace(mtime_ns=mtime_ns, size=len(content))
                 yield Plain(top + name, name, node, bytes(content))
 

@@ -6,7 +6,7 @@ buffer that a small read leaves mostly empty would be kept alive by whoever keep
 
 from __future__ import annotations
 
-from collections import deque
+from casync_py.buffers import SpareBuffers
 
 BLOCK_SIZE = 1 << 20
 _LEAST = 1 << 16  # room for one read: what is cut at a block's end is copied once more
@@ -18,7 +18,7 @@ class InputBlocks:
 
     def __init__(self, block_size: int = BLOCK_SIZE) -> None:
         self._size = block_size
-        self._given: deque[bytearray] = deque(maxlen=_REMEMBERED)
+        self._spare = SpareBuffers(_REMEMBERED)
         self._open(bytearray(block_size))
 
     def _open(self, block: bytearray) -> None:
@@ -30,8 +30,8 @@ class InputBlocks:
         """Where the next input belongs; at least 64 KiB of a block."""
         if self._size - self._at < _LEAST:
             self._view.release()
-            self._given.append(self._block)
-            self._open(self._unused_block() or bytearray(self._size))
+            self._spare.give(self._block)
+            self._open(self._spare.take() or bytearray(self._size))
         return self._view[self._at :]
 
     def take(self, size: int) -> memoryview:
@@ -39,22 +39,3 @@ class InputBlocks:
         start = self._at
         self._at += size
         return self._view[start : self._at]
-
-    def _unused_block(self) -> bytearray | None:
-        """Of those given, one that nobody looks at; two are tried, so that one which is kept hides no others."""
-        given = self._given
-        for _ in range(min(2, len(given))):
-            block = given.popleft()
-            if _is_unused(block):
-                return block
-            given.append(block)
-        return None
-
-
-def _is_unused(block: bytearray) -> bool:
-    """Whether there is no view of it: a bytearray refuses to change its size while there is one."""
-    try:
-        block.append(block.pop())
-    except BufferError:
-        return False
-    return True

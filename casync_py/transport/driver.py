@@ -24,9 +24,7 @@ if TYPE_CHECKING:
     from casync_py.protocol.messages import Message
     from casync_py.transport.stream import Stream
 
-_LOW_WATER = (
-    256 << 10
-)  # output that waits, in bytes: enough for the pipe, little enough that an urgent answer comes soon
+_LOW_WATER = 256 << 10  # bytes of output that wait: enough for the pipe, so few that an urgent answer comes soon
 _SLICE_S = 5.0  # longest wait that counts as silence at once: after a stop (Ctrl-Z) the peer gets a chance to speak
 _LAST_WORDS_S = 5.0  # a peer that does not read us any more may still say why
 _STOP_S = 1.0  # for what is buffered when we stop; a peer who is asked to end has no right to more

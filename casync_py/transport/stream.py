@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-PIPE_SIZE = (
-    1 << 20
-)  # Linux: what anyone may ask for (/proc/sys/fs/pipe-max-size); the default of 64 KiB halves the speed
+PIPE_SIZE = 1 << 20  # what anyone may ask for (/proc/sys/fs/pipe-max-size); the default, 64 KiB, halves the speed
 MAX_VIEWS = 256  # buffers for one writev: far below IOV_MAX (1024), and more than a pipe takes at once
 
 

@@ -247,17 +247,6 @@ def test_killed_between_any_two_entries_and_run_again(tmp_path: Path) -> None:
     assert tree_differences(tmp_path / "whole", top) == []
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 256 KiB."""
-    mount = tmp_path / "disk"
-    mount.mkdir()
-    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "none", mount]).returncode:
-        pytest.skip("Cannot mount a small file system")
-    yield mount
-    subprocess.run(["umount", mount], check=True)
-
-
 def test_a_full_disk(small_disk: Path) -> None:
     (small_disk / "big").write_bytes(b"old")
     tree = directory({b"a": file(b"x" * 1000), b"big": file(os.urandom(1 << 20)), b"c": file(b"y")})

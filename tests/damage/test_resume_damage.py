@@ -17,7 +17,7 @@ from casync_py.sync.blob import FileTarget
 from casync_py.testing.castr import store_faults
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
 SIZE = 300_000
@@ -162,18 +162,6 @@ def test_a_second_ctrl_c_and_a_kill_lose_only_the_last_of_the_cache(made: Made) 
     made.out.unlink()
     made.extract(f"--cache-store={made.cache}")
     assert len(list(made.cache.rglob("*.cacnk"))) == total
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(folder)]
-    done = subprocess.run(mount, capture_output=True, text=True)
-    if done.returncode != 0:
-        pytest.skip(f"Cannot mount a tmpfs: {done.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
 
 
 @pytest.mark.root

@@ -23,6 +23,8 @@ from casync_py.testing.memory_archives import Collector, PieceSource
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from casync_py.archive.nodes import Node
+
 PLAIN = int(Feature.PERMISSIONS | Feature.NSEC_TIME | Feature.SYMLINKS) | SHA512_256.flag
 T = 1_234_567_890_123_456_789
 
@@ -54,8 +56,8 @@ def in_runs(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     names: list[bytes] = []
     original = StreamPayload.following_files
 
-    def counted(self: StreamPayload, latest_ns: int, largest: int) -> Any:
-        found = original(self, latest_ns, largest)
+    def counted(self: StreamPayload, node: Node, latest_ns: int, largest: int) -> Any:
+        found = original(self, node, latest_ns, largest)
         names.extend(found[0])
         return found
 

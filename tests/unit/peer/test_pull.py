@@ -259,7 +259,7 @@ def test_what_was_sent_lately_is_kept(ours: bool) -> None:
         for _ in range(3):
             list(store.get_many([*IDS, absent()]))
             store.get(IDS[5])
-        assert source.gets == [*IDS, absent()]
+        assert sorted(source.gets) == sorted([*IDS, absent()])  # each once; two threads read them
         assert pair.sessions == 1
 
 
