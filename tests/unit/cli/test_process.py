@@ -43,7 +43,13 @@ def run(*words: str | bytes, cwd: Path, **options: object) -> subprocess.Complet
 @pytest.fixture
 def blocked(tree: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A run in the middle of its work: its listing fills a pipe that nobody reads."""
-    process = subprocess.Popen([*COMMAND, "list", "d"], cwd=tree, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [*COMMAND, "list", "d"],
+        cwd=tree,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # the tests may run under nohup
+    )
     assert process.stdout is not None
     select.select([process.stdout], [], [], 30)
     yield process
