@@ -43,13 +43,33 @@ class StoreOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class Access:
+    """Who we are to servers over HTTP; told to the hosts that locators name, and to no other.
+
+    Attributes:
+        headers: name and value of each header that goes with every request.
+        tls_cert, tls_key: paths of our certificate and its key (PEM), where a server asks who we are; the key may
+            stand in the certificate's file.
+        tls_ca: path of the authorities' certificates (PEM) by which servers are known; None: those of the system.
+    """
+
+    headers: tuple[tuple[str, str], ...] = ()
+    tls_cert: str | None = None
+    tls_key: str | None = None
+    tls_ca: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything that casync's options and ours choose, in one value; the defaults are casync's.
 
     Attributes:
         what: "archive", "archive-index", "blob", "blob-index" or "directory"; None: told by suffix and type.
         store, extra_stores: locators; None: `$CASYNC_STORE`, else `default.castr` beside the index.
+        mirrors: locators of stores that have what the main store has, asked where that fails.
         cache_store: path of the store cache, where chunks that were fetched are kept and looked for first.
+        cache_size: bytes that the store cache may take; None: no limit.
+        access: who we are to servers over HTTP.
         chunk_size: (min, avg, max) in bytes, 0 where not given.
         with_, without: feature bits of each `--with=` and `--without=`.
         exclude_nodump, exclude_submounts, exclude_file: what a scan leaves out.
@@ -65,7 +85,10 @@ class Settings:
     what: str | None = None
     store: str | None = None
     extra_stores: tuple[str, ...] = ()
+    mirrors: tuple[str, ...] = ()
     cache_store: str | None = None
+    cache_size: int | None = None
+    access: Access = field(default_factory=Access)
     chunk_size: tuple[int, int, int] = (0, 0, 0)
     digest: Digest = DEFAULT_DIGEST
     store_options: StoreOptions = field(default_factory=StoreOptions)

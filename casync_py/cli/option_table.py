@@ -8,19 +8,20 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from casync_py.cli.verb_table import READERS, SERVERS, WORKING
+from casync_py.cli.verb_table import READERS, SERVERS, WEB_SERVERS, WORKING
 
 OUTPUT = "Messages and results"
 STORES = "Chunks and where they live"
 RECORDED = "What an archive records"
 EXTRACTING = "How files are restored"
 SERVING = "What is served"
+NETWORK = "Over the network"
 MACHINE = "How much of the machine to use"
 
-PANELS = (SERVING, STORES, RECORDED, EXTRACTING, MACHINE, OUTPUT)  # in the order of help
+PANELS = (SERVING, STORES, RECORDED, EXTRACTING, NETWORK, MACHINE, OUTPUT)  # in the order of help
 
 ANY = WORKING
-_ALL = (*WORKING, *SERVERS)
+_ALL = (*WORKING, *SERVERS, *WEB_SERVERS)
 _SCANNING = ("make", "list", "mtree", "stat", "digest")  # they read directories
 
 
@@ -166,7 +167,48 @@ OUR_OPTIONS = (
         STORES,
         "yes",
     ),
+    Option(
+        "mirror",
+        "STORE",
+        "Another place of what the store has; chunks come from there while the store fails.",
+        READERS,
+        STORES,
+        repeatable=True,
+    ),
     Option("cache-store", "DIR", "Keep chunks that were fetched in this store, and look there first.", READERS, STORES),
+    Option(
+        "cache-size",
+        "SIZE",
+        "Most bytes that the store cache takes; what was not used for longest goes first.",
+        (*READERS, *WEB_SERVERS),
+        STORES,
+        "no limit",
+    ),
+    Option(
+        "http-header",
+        "NAME: VALUE",
+        "Send this header to the servers that are named, as in 'Authorization: Bearer ...'; an environment variable, "
+        "$CASYNC_PY_HTTP_HEADER, keeps it out of the list of processes. Names and passwords are read from ~/.netrc.",
+        WORKING,
+        NETWORK,
+        repeatable=True,
+    ),
+    Option(
+        "tls-cert",
+        "FILE",
+        "Our certificate (PEM): to show to servers that ask for one, or to serve with.",
+        (*WORKING, *WEB_SERVERS),
+        NETWORK,
+    ),
+    Option("tls-key", "FILE", "Its key (PEM), unless it is in the same file.", (*WORKING, *WEB_SERVERS), NETWORK),
+    Option(
+        "tls-ca",
+        "FILE",
+        "Certificates (PEM) of the authorities by which servers are known.",
+        WORKING,
+        NETWORK,
+        "the system's",
+    ),
     Option("json", "", "Print results as JSON, one object a line.", ANY),
     Option("jobs", "N", "Threads that digest and compress.", _ALL, MACHINE, "one for each processor"),
     Option("memory", "SIZE", "Memory for data in flight; the process takes some 60 MiB more.", _ALL, MACHINE, "96M"),
@@ -178,6 +220,37 @@ OUR_OPTIONS = (
         MACHINE,
         "120",
     ),
+    Option(
+        "listen",
+        "ADDRESS",
+        "Where to listen: HOST:PORT, HOST or :PORT; port 0 picks a free one. Anything but this machine's own addresses "
+        "needs --token-file, --client-ca or --insecure.",
+        WEB_SERVERS,
+        SERVING,
+        "127.0.0.1:8042",
+    ),
+    Option("socket", "PATH", "Listen on a Unix socket instead.", WEB_SERVERS, SERVING),
+    Option("writable", "", "Take chunks, indexes and archives too, not only give them.", WEB_SERVERS, SERVING),
+    Option(
+        "token-file",
+        "FILE",
+        "Serve only those who present one of the tokens in this file, one a line.",
+        WEB_SERVERS,
+        SERVING,
+    ),
+    Option(
+        "client-ca", "FILE", "Serve only those who show a certificate of these authorities (PEM).", WEB_SERVERS, SERVING
+    ),
+    Option("insecure", "", "Listen for anyone, without tokens or certificates.", WEB_SERVERS, SERVING),
+    Option(
+        "upstream",
+        "URL",
+        "Fetch what is not here from this server, verify it and keep it; --cache-size bounds what is kept.",
+        WEB_SERVERS,
+        SERVING,
+    ),
+    Option("access-log", "FILE", "Append a line for each request; '-' is standard output.", WEB_SERVERS, SERVING),
+    Option("max-upload", "SIZE", "Most bytes of an index or archive that is taken.", WEB_SERVERS, SERVING, "16G"),
     Option("root", "DIR", "Serve what is below this directory.", ("serve-stdio",), SERVING, repeatable=True),
     Option("read-only", "", "Serve pull only.", ("serve-stdio",), SERVING),
     Option("peer", "1", "The client is casync-py, which says so itself.", ("pull", "push"), SERVING, hidden=True),

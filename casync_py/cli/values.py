@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING
 
 from casync_py.errors import UsageError
@@ -23,6 +24,8 @@ _LEVELS = ("emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"
 _MORE_LEVELS = {"error": 3, "warn": 4}
 LEVEL_ERROR, LEVEL_NOTICE, LEVEL_INFO = 3, 5, 6
 _MAX_JOBS = 1024
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
+_HEADER_VALUE = re.compile(r"[\t -~]+")
 _MAX_TIMEOUT_S = 10**9
 
 
@@ -51,6 +54,19 @@ def parse_log_level(text: str) -> int:
     if len(text) == 1 and text in "01234567":
         return int(text)
     raise UsageError(f"Unknown log level {text!r}; known are {', '.join(_LEVELS)} and 0 to 7")
+
+
+def parse_header(text: str) -> tuple[str, str]:
+    """A header as `NAME: VALUE`.
+
+    Raises:
+        UsageError: no such thing; the value, which may be secret, is not repeated.
+    """
+    name, colon, value = text.partition(":")
+    value = value.strip()
+    if not colon or not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
+        raise UsageError("A header is given as 'NAME: VALUE', in printable ASCII")
+    return name, value
 
 
 def parse_jobs(text: str) -> int:

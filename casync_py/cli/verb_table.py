@@ -31,11 +31,13 @@ VERBS = {
     "digest": VerbRow("digest", ("INPUT", "SUBPATH")),
     "pull": VerbRow("serving", ("BASE", "ARCHIVE", "INDEX", "STORE"), repeats=True),
     "push": VerbRow("serving", ("BASE", "ARCHIVE", "INDEX", "STORE"), repeats=True),
+    "serve": VerbRow("serve", ("DIR",), repeats=True),
     "serve-stdio": VerbRow("serving", ()),
 }
 HELP_VERB = "help"
 SERVERS = ("pull", "push", "serve-stdio")  # what a client starts on another machine
-WORKING = tuple(verb for verb in VERBS if verb not in SERVERS)
+WEB_SERVERS = ("serve",)
+WORKING = tuple(verb for verb in VERBS if verb not in (*SERVERS, *WEB_SERVERS))
 READERS = ("extract", "list", "mtree", "stat", "digest")  # they may fetch chunks from a store
 LISTERS = ("list", "mtree", "stat")
 

@@ -48,7 +48,8 @@ def blocked(tree: Path) -> Iterator[subprocess.Popen[bytes]]:
         cwd=tree,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # the tests may run under nohup
+        # The tests may run under nohup
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # noqa: PLW1509
     )
     assert process.stdout is not None
     select.select([process.stdout], [], [], 30)
