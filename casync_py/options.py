@@ -10,6 +10,7 @@ from casync_py.digest import DEFAULT_DIGEST, Digest
 
 DEFAULT_MEMORY = 96 << 20
 DEFAULT_TIMEOUT_S = 120.0
+DEFAULT_RETRIES = 6
 
 
 def _processors() -> int:
@@ -80,6 +81,7 @@ class Settings:
         sync: a tree that was extracted is on disk before success is reported.
         archive_digest: compute the digest of the whole stream, which make prints.
         timeout: seconds that the other end of a connection may be silent while something is expected of it.
+        retries: how often what failed over HTTP is tried again, with growing pauses.
     """
 
     what: str | None = None
@@ -104,4 +106,5 @@ class Settings:
     sync: bool = False
     archive_digest: bool = True
     timeout: float = DEFAULT_TIMEOUT_S
+    retries: int = DEFAULT_RETRIES
     resources: Resources = field(default_factory=Resources)

@@ -12,6 +12,7 @@ from casync_py.cli.values import (
     parse_jobs,
     parse_nonzero_size,
     parse_place,
+    parse_retries,
     parse_timeout,
 )
 from casync_py.compression import parse_compression
@@ -62,6 +63,7 @@ def settings_of(values: Mapping[str, Any], environ: Mapping[str, str]) -> Settin
             "digest": digest_by_name,
             "chunk_size": parse_chunk_size,
             "timeout": parse_timeout,
+            "retries": parse_retries,
         },
     )
     fields |= _given(values, dict.fromkeys(_BOOLEAN_FIELDS, parse_boolean))

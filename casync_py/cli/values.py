@@ -26,6 +26,7 @@ LEVEL_ERROR, LEVEL_NOTICE, LEVEL_INFO = 3, 5, 6
 _MAX_JOBS = 1024
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
 _HEADER_VALUE = re.compile(r"[\t -~]+")
+_MAX_RETRIES = 1000
 _MAX_TIMEOUT_S = 10**9
 
 
@@ -114,6 +115,17 @@ def parse_place(text: str) -> str:
     if not text:
         raise UsageError("The name of a store cannot be empty")
     return text
+
+
+def parse_retries(text: str) -> int:
+    """How often to try again, 0 to 1000.
+
+    Raises:
+        UsageError: anything else.
+    """
+    if text.isascii() and text.isdigit() and len(text) < 5 and int(text) <= _MAX_RETRIES:
+        return int(text)
+    raise UsageError(f"Not a number of retries from 0 to {_MAX_RETRIES}: {text!r}")
 
 
 def parse_timeout(text: str) -> float:
