@@ -35,7 +35,6 @@ class Child:
         *,
         stdin: int,
         stdout: int,
-        stderr: int | None,
         own_group: bool,
         name: str,
     ) -> None:
@@ -53,9 +52,7 @@ class Child:
         self._reaped = False
         group = 0 if own_group else None
         try:
-            self._popen = subprocess.Popen(
-                list(argv), env=env, stdin=stdin, stdout=stdout, stderr=stderr, process_group=group
-            )
+            self._popen = subprocess.Popen(list(argv), env=env, stdin=stdin, stdout=stdout, process_group=group)
         except OSError as error:
             raise PeerError(f"Cannot run {os.fsdecode(argv[0])}: {error.strerror}", name) from error
         self.pid = self._popen.pid

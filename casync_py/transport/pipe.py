@@ -17,11 +17,10 @@ from typing import TYPE_CHECKING, Self
 
 from casync_py.files import STDIN, STDOUT
 from casync_py.transport.child import Child
-from casync_py.transport.lines import LineReader
 from casync_py.transport.stream import MAX_VIEWS, PIPE_SIZE, DescriptorStream, enlarge_pipe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from types import TracebackType
 
 _STDERR = 2
@@ -45,16 +44,14 @@ class ChildStream(DescriptorStream):
         env: Mapping[str, str] | None,
         name: str,
         *,
-        on_stderr: Callable[[str], None] | None = None,
         asks: bool = False,
         pipe_size: int = PIPE_SIZE,
     ) -> None:
-        """Start the program (PATH is searched) in a process group of its own.
+        """Start the program (PATH is searched) in a process group of its own; its standard error is ours.
 
         Args:
             env: its whole environment; None for ours.
             name: of the stream, for messages.
-            on_stderr: called in a thread with each line the child writes on stderr; None: it has our stderr.
             asks: the program may ask on the terminal, as ssh does for passwords, and only the terminal's foreground
                 group may read there. Where there is a terminal the program stays in our group, and `close` signals
                 nobody but the program; what it started ends with the pipes.
@@ -69,15 +66,11 @@ class ChildStream(DescriptorStream):
             our_in, child_out = _pipe(on_failure, childs)
             enlarge_pipe(our_out, pipe_size)
             enlarge_pipe(our_in, pipe_size)
-            self._lines = LineReader(on_stderr) if on_stderr is not None else None
-            if self._lines is not None:
-                on_failure.callback(self._lines.close)
             self._child = Child(
                 argv,
                 env,
                 stdin=child_in,
                 stdout=child_out,
-                stderr=self._lines.write_fd if self._lines is not None else None,
                 own_group=not (asks and _has_terminal()),
                 name=name,
             )
@@ -85,8 +78,6 @@ class ChildStream(DescriptorStream):
         super().__init__(our_in, our_out, name)
         self._input_ended = False
         self._drained = 0
-        if self._lines is not None:
-            self._lines.start(f"stderr of {name}")
 
     @property
     def pid(self) -> int:
@@ -119,11 +110,7 @@ class ChildStream(DescriptorStream):
             self._child.wait(_END_S, self._drain)
         finally:
             super().close()
-            try:
-                self._child.end()
-            finally:
-                if self._lines is not None:
-                    self._lines.close()
+            self._child.end()
 
     def _drain(self, seconds: float) -> None:
         """Throw input away for so long, or sleep where none will come."""

@@ -20,7 +20,6 @@ from casync_py.protocol.state import Role
 from casync_py.transport import child as child_module
 from casync_py.transport import pipe as module
 from casync_py.transport.driver import Driver
-from casync_py.transport.lines import LineReader
 from casync_py.transport.pipe import ChildStream
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
@@ -111,15 +110,14 @@ def test_the_environment_is_the_callers() -> None:
         ([b"/no/\xff"], "^far: Cannot run /no/\udcff: No such file or directory$"),
     ],
 )
-@pytest.mark.parametrize("captured", [False, True])
-def test_a_program_that_cannot_be_run_is_named(argv: list[str], says: str, captured: bool) -> None:
+def test_a_program_that_cannot_be_run_is_named(argv: list[str], says: str) -> None:
     with pytest.raises(PeerError, match=says):
-        ChildStream(argv, None, "far", on_stderr=print if captured else None)
+        ChildStream(argv, None, "far")
 
 
 def test_a_word_that_cannot_be_passed_leaves_nothing_behind() -> None:
     with pytest.raises(ValueError, match="null byte"):
-        ChildStream(["cat", "a\0b"], None, "far", on_stderr=print)
+        ChildStream(["cat", "a\0b"], None, "far")
 
 
 def test_no_descriptors_are_left_to_the_child() -> None:
@@ -273,52 +271,6 @@ def test_the_pipes_are_large() -> None:
     with ChildStream(["cat"], None, "cat") as stream:
         size = stream.write([bytes(4 << 20)])
     assert size > 1 << 19
-
-
-def test_lines_on_stderr_go_to_the_callback() -> None:
-    lines: list[str] = []
-    with shell("printf 'one\\r\\ntwo\\n\\377\\n' >&2; printf last >&2", on_stderr=lines.append):
-        pass
-    assert lines == ["one", "two", "\ufffd", "last"]
-
-
-def test_what_stderr_holds_when_the_end_is_asked_for_is_handed_on() -> None:
-    lines: list[str] = []
-    reader = LineReader(lines.append)
-    os.write(reader.write_fd, b"one\ntwo")
-    os.eventfd_write(reader._end_fd, 1)
-    reader.start("lines")
-    reader.close()
-    reader.close()
-    assert lines == ["one", "two"]
-
-
-def test_a_flood_on_stderr_is_read_and_bounded() -> None:
-    lines: list[str] = []
-    script = "head -c 300000 /dev/zero | tr '\\0' x >&2; echo >&2; yes 2>/dev/null | head -n 200000 >&2; echo done"
-    with shell(script, on_stderr=lines.append) as stream:
-        assert read_all(stream) == b"done\n"  # so nothing blocked it
-    assert lines[0] == "x" * 4096
-    assert len(lines) == 1000
-    assert lines[-1] == "(further lines are left out)"
-
-
-def test_a_callback_that_fails_does_not_block_the_child() -> None:
-    def fail(_line: str) -> None:
-        raise BrokenPipeError
-
-    with shell("yes 2>/dev/null | head -n 200000 >&2; echo done", on_stderr=fail) as stream:
-        assert read_all(stream) == b"done\n"
-
-
-def test_stderr_that_somebody_else_holds_does_not_delay_close(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As the master that ssh leaves in the background may."""
-    lines: list[str] = []
-    with shell("setsid sleep 1000 & echo $! >&1; echo said >&2", on_stderr=lines.append) as stream:
-        left = int(read_line(stream))
-        monkeypatch.setattr(module, "_END_S", SHORT_S)
-    os.kill(left, signal.SIGKILL)
-    assert lines == ["said"]
 
 
 def test_stderr_is_ours_by_default(capfd: pytest.CaptureFixture[str]) -> None:
