@@ -14,7 +14,7 @@ from casync_py.remotes.ssh.command import Served, peer_command
 from casync_py.remotes.ssh.stream import SshStream
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from casync_py.format.index import Index
     from casync_py.monitor import Monitor
@@ -58,9 +58,9 @@ class SshEndpoint:
     def _push_file(self, served: Served, flags: int, settings: Settings, monitor: Monitor) -> PushFile:
         from casync_py.peer.push_file import PushFile
 
-        command = peer_command(self.connection, served, os.environ)
-        connection = Connection(Role.PUSH_CLIENT, flags, ours=command.ours)
-        stream = SshStream(command, str(self.connection), connection, monitor)
+        stream, connection = _connect(
+            self.connection, served, lambda ours: Connection(Role.PUSH_CLIENT, flags, ours=ours), monitor
+        )
         return PushFile(stream, connection, timeout=settings.timeout)
 
     def open_push_chunks(self, plan: UploadPlan, settings: Settings, monitor: Monitor) -> Pusher:
@@ -72,10 +72,9 @@ class SshEndpoint:
     def _push(self, served: Served, plan: UploadPlan, settings: Settings, monitor: Monitor) -> Pusher:
         from casync_py.peer.pusher import Pusher, push_connection
 
-        command = peer_command(self.connection, served, os.environ)
-        connection = push_connection(ours=command.ours)
+        stream, connection = _connect(self.connection, served, lambda ours: push_connection(ours=ours), monitor)
         return Pusher(
-            SshStream(command, str(self.connection), connection, monitor),
+            stream,
             connection,
             plan,
             compression=settings.store_options.compression,
@@ -116,10 +115,13 @@ class SshPull:
         flags = f.PULL_ARCHIVE if served.archive else 0
         flags |= f.PULL_INDEX if served.index else 0
         flags |= f.PULL_CHUNKS if served.stores else 0
-        command = peer_command(self._address, served, os.environ)
-        connection = Connection(Role.PULL_CLIENT, flags, ours=command.ours)
-        quiet = self._sessions > 1
-        return SshStream(command, str(self._address), connection, self._monitor, quiet=quiet), connection
+        return _connect(
+            self._address,
+            served,
+            lambda ours: Connection(Role.PULL_CLIENT, flags, ours=ours),
+            self._monitor,
+            quiet=self._sessions > 1,
+        )
 
     def index(self) -> Index:
         assert self._wanted.index is not None
@@ -150,6 +152,25 @@ class _NamedArchive:
     def read(self) -> bytes | memoryview:
         with _naming(self._locator):
             return self._archive.read()
+
+
+def _connect(
+    address: Address,
+    served: Served,
+    new_connection: Callable[[bool], Connection],
+    monitor: Monitor,
+    *,
+    quiet: bool = False,
+) -> tuple[SshStream, Connection]:
+    """Start the peer.
+
+    Args:
+        new_connection: makes our end, told whether the peer may be of this package.
+        quiet: as for `SshStream`.
+    """
+    command = peer_command(address, served, os.environ)
+    connection = new_connection(command.ours)
+    return SshStream(command, str(address), connection, monitor, quiet=quiet), connection
 
 
 @contextmanager
