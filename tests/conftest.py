@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
+from casync_py.testing.nginx import Nginx
 from casync_py.testing.ssh import Sshd, write_programs, write_stand_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).parent.parent
+os.environ["PATH"] += f":{ROOT}/build/peers"  # .ci/desync
 os.environ.setdefault("PYTHONSAFEPATH", "1")  # `python -m casync_py` runs the installed package, whatever the directory
 
 
@@ -63,7 +65,9 @@ def _peer_path(name: str) -> str | None:
 def _demand_peer(name: str) -> str:
     path = _peer_path(name)
     if path is None:
-        reason = f"{name} is not installed (Debian's package {_peers()[name].package})"
+        package = _peers()[name].package
+        where = f"Debian's package {package}" if package != "-" else f".ci/{name} builds it"
+        reason = f"{name} is not installed ({where})"
         if _peers()[name].required and os.environ.get("CASYNC_PY_REQUIRE_PEERS") == "1":
             pytest.fail(reason)
         pytest.skip(reason)
@@ -138,6 +142,16 @@ def sshd(tmp_path_factory: pytest.TempPathFactory, far_programs: Path) -> Iterat
     server = Sshd(tmp_path_factory.mktemp("sshd"), _demand_peer("sshd"), far_programs)
     yield server
     server.stop()
+
+
+@pytest.fixture
+def start_nginx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Nginx]]:
+    """Starts an nginx that serves a directory: `start_nginx(root, ...)`, options as of `Nginx`."""
+    program = _demand_peer("nginx")
+    with contextlib.ExitStack() as started:
+        yield lambda root, **options: started.enter_context(
+            Nginx(tmp_path_factory.mktemp("nginx"), program, root, **options)
+        )
 
 
 @pytest.fixture
