@@ -9,13 +9,13 @@ import subprocess
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
+from bench_group import CASYNC, INTERPRETER, PLAIN
 from bench_measure import own_peak
-from bench_rows import CASYNC, INTERPRETER, PLAIN
 
 if TYPE_CHECKING:
+    from bench_group import Actor, Group
     from bench_inputs import Tree
     from bench_measure import Samples
-    from bench_rows import Actor, Group
 
 MIB = 1 << 20
 
@@ -25,15 +25,15 @@ class Results:
     """What one run of the benchmark found.
 
     Attributes:
-        rows: (group, variant, casync's samples, the variant's samples).
-        blob: what the blob is made of; "" if none was needed.
-        blob_size: bytes of the last blob.
+        rows: (group, variant, the baseline's samples, the variant's samples).
+        blob: what the blobs are made of; "" if none was needed.
+        blob_sizes: bytes of the blobs that were needed, by input.
     """
 
     rounds: int
     rows: list[tuple[Group, Actor, Samples, Samples]] = field(default_factory=list)
     blob: str = ""
-    blob_size: int = 0
+    blob_sizes: dict[str, int] = field(default_factory=dict)
     tree: Tree | None = None
 
 
@@ -52,8 +52,9 @@ def print_table(results: Results) -> None:
         title = group.title + (f", {actor.title}" if actor.title else "")
         ratio = f"{theirs.seconds / ours.seconds:.2f}"
         wanted = f"{target:.1f}" if target else ""
+        before = "" if group.baseline is CASYNC else f"{group.baseline.title}: "
         memory = f"{theirs.peak / MIB:.0f} / {ours.peak / MIB:.0f} MiB"
-        print(f"| {title} | {_seconds(theirs)} | {_seconds(ours)} | {ratio} | {wanted} | {memory} |")
+        print(f"| {title} | {before}{_seconds(theirs)} | {_seconds(ours)} | {ratio} | {wanted} | {memory} |")
 
 
 def print_notes(results: Results, programs: dict[Actor, list[str]]) -> None:
@@ -62,7 +63,8 @@ def print_notes(results: Results, programs: dict[Actor, list[str]]) -> None:
     versions = [f"Python {platform.python_version()}", *(_version(programs[actor]) for actor in (CASYNC, PLAIN))]
     print(f"\nMedian of {results.rounds} (shortest-longest); {machine}, {', '.join(versions)}.")
     if results.blob:
-        print(f"Blob: {results.blob}.")
+        sizes = ", ".join(f"{name} {size // MIB} MiB" for name, size in results.blob_sizes.items())
+        print(f"Blobs ({sizes}): {results.blob}.")
     tree = results.tree
     if tree:
         print(f"Tree: {tree.files} files, {tree.others} other nodes, {tree.size / MIB:.0f} MiB.")
@@ -81,19 +83,21 @@ def print_notes(results: Results, programs: dict[Actor, list[str]]) -> None:
 
 
 def _print_remote(results: Results) -> None:
-    """What the rows with a remote end show beyond their ratio: its memory, and what the delay adds."""
-    pulls = {}
+    """What the rows with a remote end show beyond their ratio: its memory, speeds, and what the delay adds."""
+    found = {}
     for group, _actor, *both in results.rows:
-        if group.delay_ms is None:
-            continue
-        peaks = " / ".join(f"{samples.far_peak / MIB:.0f}" for samples in both)
-        print(f"Peak memory of the remote end, {group.name}: {peaks} MiB.")
-        pulls[group.name] = [samples.seconds for samples in both]
-    if "remote-pull" in pulls:
-        speeds = [f"{results.blob_size / seconds / 1e6:.0f} MB/s" for seconds in pulls["remote-pull"]]
-        print(f"Plain data pulled: casync {speeds[0]}, casync-py {speeds[1]} (target 200 MB/s).")
-    if "remote-pull" in pulls and "remote-pull-delay" in pulls:
-        pairs = zip(pulls["remote-pull"], pulls["remote-pull-delay"], strict=True)
+        if any(samples.far_peak for samples in both):
+            peaks = " / ".join(f"{samples.far_peak / MIB:.0f}" for samples in both)
+            print(f"Peak memory of the remote end, {group.name}: {peaks} MiB.")
+        found[group.name] = [samples.seconds for samples in both]
+    for name, target in (("remote-pull", 200), ("http-extract", 300), ("http-extract-nginx", None)):
+        if name in found:
+            size = results.blob_sizes[name.partition("-")[0]]
+            speeds = [f"{size / seconds / 1e6:.0f} MB/s" for seconds in found[name]]
+            wanted = f" (target {target} MB/s)" if target else ""
+            print(f"Plain data, {name}: casync {speeds[0]}, casync-py {speeds[1]}{wanted}.")
+    if "remote-pull" in found and "remote-pull-delay" in found:
+        pairs = zip(found["remote-pull"], found["remote-pull-delay"], strict=True)
         added = [f"{late - early:.2f} s" for early, late in pairs]
         print(f"What the delay adds to a pull: casync {added[0]}, casync-py {added[1]} (target 0.6 s).")
 
@@ -109,15 +113,17 @@ def print_json(results: Results) -> None:
         {
             "row": group.name + (actor.suffix or ""),
             "target": group.targets[actor],
+            "baseline": group.baseline.title,
             "ratio": theirs.seconds / ours.seconds,
-            "casync": _runs(theirs),
-            "casync_py": _runs(ours),
+            "baseline_runs": _runs(theirs),
+            "runs": _runs(ours),
         }
         for group, actor, theirs, ours in results.rows
     ]
     tree = results.tree
     inputs = {
         "blob": results.blob,
+        "blob_sizes": results.blob_sizes,
         "tree": {"files": tree.files, "others": tree.others, "size": tree.size} if tree else None,
     }
     print(json.dumps({"version": 1, "cores": os.cpu_count(), "inputs": inputs, "rows": rows}))

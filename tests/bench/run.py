@@ -1,4 +1,4 @@
-"""Measure casync against casync-py: `python tests/bench/run.py [--quick] [--json] [--only ROW ...]`.
+"""Measure casync-py against casync (or nginx, or itself): `tests/bench/run.py [--quick] [--json] [--only ROW ...]`.
 
 Both read the same input on a fresh tmpfs and keep stores, outputs and temporary files there; they alternate; the table
 gives the median of the rounds with the shortest and the longest run, and every row's result is checked once.
@@ -13,24 +13,27 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from bench_inputs import InputError, make_blob, make_tree
-from bench_measure import RunError, Samples, fresh_tmpfs
-from bench_report import MIB, Results, print_json, print_notes, print_table
-from bench_rows import (
+from bench_group import (
     BLAKE3,
     BLAKE3_NO_DIGEST,
     CASYNC,
-    GROUPS,
+    CLIENTS,
     INTERPRETER,
+    LOCAL,
+    NGINX_CLIENTS,
     NO_DIGEST,
     PLAIN,
     Actor,
-    Bench,
     Group,
-    remove,
 )
+from bench_inputs import InputError, make_blob, make_tree
+from bench_measure import RunError, Samples, fresh_tmpfs
+from bench_report import MIB, Results, print_json, print_notes, print_table
+from bench_rows import GROUPS
+from bench_turns import Bench, remove
 
-BLOB_MIB = {"blob": 1024, "remote": 500}
+BLOB_MIB = {"blob": 1024, "remote": 500, "http": 500, "far": 50}
+QUICK_BLOB_MIB = {"blob": 64, "remote": 64, "http": 64, "far": 4}
 
 
 def programs() -> dict[Actor, list[str]]:
@@ -40,8 +43,13 @@ def programs() -> dict[Actor, list[str]]:
         raise InputError("casync is not installed (Debian's package casync)")
     script = Path(sys.executable).with_name("casync-py")
     ours = [str(script)] if script.exists() else [sys.executable, "-P", "-m", "casync_py"]
-    commands = dict.fromkeys((PLAIN, NO_DIGEST, BLAKE3, BLAKE3_NO_DIGEST), ours)
-    return {CASYNC: [casync], INTERPRETER: [sys.executable, "-c", ""], **commands}
+    many = [sys.executable, str(Path(__file__).with_name("bench_clients.py"))]
+    return {
+        CASYNC: [casync],
+        INTERPRETER: [sys.executable, "-c", ""],
+        **dict.fromkeys((PLAIN, NO_DIGEST, BLAKE3, BLAKE3_NO_DIGEST, LOCAL), ours),
+        **dict.fromkeys((CLIENTS, NGINX_CLIENTS), many),
+    }
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -78,13 +86,14 @@ def measure(options: argparse.Namespace, scratch: Path, programs: dict[Actor, li
             current = group.input
             print(f"Making the {current}", file=sys.stderr)
             if current in BLOB_MIB:
-                results.blob_size = (64 if options.quick else BLOB_MIB[current]) * MIB
-                results.blob = make_blob(scratch / "blob", results.blob_size)
+                size = (QUICK_BLOB_MIB if options.quick else BLOB_MIB)[current] * MIB
+                results.blob_sizes[current] = size
+                results.blob = make_blob(scratch / "blob", size)
             else:
                 results.tree = make_tree(scratch / "tree", 2_000 if options.quick else 20_000)
         print(f"Measuring {group.name}", file=sys.stderr)
         samples = bench.measure(group, actors, options.rounds)
-        results.rows += [(group, actor, Samples(samples[CASYNC]), Samples(samples[actor])) for actor in actors]
+        results.rows += [(group, actor, Samples(samples[group.baseline]), Samples(samples[actor])) for actor in actors]
     return results
 
 
