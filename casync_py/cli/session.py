@@ -52,6 +52,7 @@ class Verb:
         arguments: help of each argument, by name.
         run: does the work; writes results to the session's output.
         streams: results come while work goes on, so that progress would run into them on one terminal.
+        announces_itself: tells a service manager when it is ready, which is not at once.
     """
 
     summary: str
@@ -60,3 +61,4 @@ class Verb:
     arguments: dict[str, str]
     run: Callable[[Session], None]
     streams: bool = False
+    announces_itself: bool = False

@@ -70,7 +70,8 @@ def _run_verb(request: Request, console: Console) -> None:
     gc.set_threshold(_GARBAGE_THRESHOLD)
     if request.verb != "make":
         sys.setswitchinterval(_READING_SWITCH_S)
-    notify_ready(os.environ)
+    if not verb.announces_itself:
+        notify_ready(os.environ)
     with ExitStack() as cleanup:
         cleanup.enter_context(_environment_of_children(console, "log_level" in session.options))
         if console.shows_progress and not (verb.streams and session.output.on_terminal):

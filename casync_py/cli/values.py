@@ -180,6 +180,12 @@ def parse_feature(text: str) -> int:
     return flags.parse_feature(text)
 
 
+def _listen(text: str) -> object:
+    from casync_py.transport.listen import Listen
+
+    return Listen.parse(text, 1)
+
+
 def _digest(text: str) -> object:
     from casync_py.digest import digest_by_name
 
@@ -203,6 +209,11 @@ _PARSERS: dict[str, Callable[[str], object]] = {
     "uid-range": parse_owner_number,
     "digest": _digest,
     "compression": _compression,
+    "cache-size": parse_nonzero_size,
+    "http-header": parse_header,
+    "retries": parse_retries,
+    "listen": _listen,
+    "max-upload": parse_nonzero_size,
     "jobs": parse_jobs,
     "memory": parse_nonzero_size,
     "timeout": parse_timeout,

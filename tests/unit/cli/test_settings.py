@@ -15,7 +15,7 @@ from casync_py.compression import NO_COMPRESSION, parse_compression
 from casync_py.digest import BLAKE3
 from casync_py.errors import UsageError
 from casync_py.format.flags import parse_feature
-from casync_py.options import Resources, Settings, StoreOptions
+from casync_py.options import Access, Resources, Settings, StoreOptions
 
 DEFAULT = Settings()
 
@@ -40,6 +40,11 @@ def test_nothing_given_is_the_default() -> None:
         ({"with_": ["unix", "xattrs"]}, replace(DEFAULT, with_=(parse_feature("unix"), parse_feature("xattrs")))),
         ({"without": ["acl"]}, replace(DEFAULT, without=(parse_feature("acl"),))),
         ({"jobs": "3"}, replace(DEFAULT, resources=Resources(jobs=3))),
+        ({"mirror": ["http://a/s", "b"]}, replace(DEFAULT, mirrors=("http://a/s", "b"))),
+        ({"cache_size": "20G"}, replace(DEFAULT, cache_size=20 << 30)),
+        ({"retries": "0"}, replace(DEFAULT, retries=0)),
+        ({"http_header": ["A: b ", "C:d"]}, replace(DEFAULT, access=Access(headers=(("A", "b"), ("C", "d"))))),
+        ({"tls_cert": "c", "tls_key": "k", "tls_ca": "a"}, replace(DEFAULT, access=Access((), "c", "k", "a"))),
         ({"timeout": "2.5"}, replace(DEFAULT, timeout=2.5)),
         ({"timeout": "0"}, replace(DEFAULT, timeout=math.inf)),
         ({"memory": "1M"}, replace(DEFAULT, resources=Resources(memory=1 << 20))),
@@ -67,6 +72,14 @@ def test_suffix_from_the_environment() -> None:
         settings_of({}, {"CASYNC_COMPRESSED_CHUNK_SUFFIX": "/../x"})
 
 
+def test_headers_from_the_environment() -> None:
+    found = settings_of({"http_header": ["B: 2"]}, {"CASYNC_PY_HTTP_HEADER": "A: 1\n\nAuthorization: Bearer x\n"})
+    assert found.access.headers == (("A", "1"), ("Authorization", "Bearer x"), ("B", "2"))
+    with pytest.raises(UsageError) as caught:
+        settings_of({}, {"CASYNC_PY_HTTP_HEADER": "secret without a colon"})
+    assert "secret" not in str(caught.value)
+
+
 @pytest.mark.parametrize("values", [{"store": ""}, {"extra_store": ["a", ""]}])
 def test_a_store_has_a_name(values: dict[str, object]) -> None:
     with pytest.raises(UsageError, match="empty"):
@@ -90,6 +103,15 @@ def test_a_store_has_a_name(values: dict[str, object]) -> None:
         ("memory", "lots"),
         ("rate-limit-bps", "0"),
         ("log-level", "loud"),
+        ("cache-size", "0"),
+        ("http-header", "no colon"),
+        ("http-header", "Name: two\nlines"),
+        ("http-header", "Two words: x"),
+        ("retries", "-1"),
+        ("retries", "1001"),
+        ("listen", "host:port"),
+        ("listen", "http://host"),
+        ("max-upload", "0"),
         ("uid-shift", ""),
         ("uid-range", "0x"),
         ("uid-range", "08"),
@@ -101,9 +123,10 @@ def test_a_wrong_value_is_refused_with_the_options_name(name: str, value: str) -
 
 
 def test_every_option_with_a_value_is_checked_or_takes_any_text() -> None:
-    anything = {"store", "extra-store", "seed", "cache", "root", "cache-store"}
+    places = {"store", "extra-store", "mirror", "seed", "cache", "root", "cache-store", "upstream"}
+    files = {"tls-cert", "tls-key", "tls-ca", "client-ca", "token-file", "access-log", "socket"}
     for name, option in OPTIONS.items():
-        if option.metavar and name not in anything:
+        if option.metavar and name not in places | files:
             with pytest.raises(UsageError):
                 check(Given(option, "\0no such value"))
 

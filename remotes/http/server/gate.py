@@ -1,0 +1,146 @@
+"""The way into the app: who may, what is for monitoring, what is counted and logged."""
+
+from __future__ import annotations
+
+import ipaddress
+import traceback
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from casync_py.remotes.http.server.metrics import CONTENT_TYPE, Metrics, kind_of_request
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from casync_py.monitor import Monitor
+    from casync_py.remotes.http.server.guard import Limits
+    from casync_py.remotes.http.server.log import AccessLog
+    from casync_py.transport.admission import Tokens
+
+    Scope = dict[str, Any]
+    Message = dict[str, Any]
+    Receive = Callable[[], Awaitable[Message]]
+    Send = Callable[[Message], Awaitable[None]]
+    Asgi = Callable[[Any, Any, Any], Awaitable[None]]
+
+HEALTH, METRICS = b"/-/health", b"/-/metrics"
+_TEXT = b"text/plain; charset=utf-8"
+_CHALLENGES = [(b"www-authenticate", b'Bearer realm="casync"'), (b"www-authenticate", b'Basic realm="casync"')]
+
+
+class Gate:
+    """An ASGI app around the app."""
+
+    def __init__(
+        self,
+        app: Asgi,
+        monitor: Monitor,
+        limits: Limits,
+        *,
+        tokens: Tokens | None = None,
+        log: AccessLog | None = None,
+        local: frozenset[str] | None = None,
+    ) -> None:
+        """
+        Args:
+            tokens: one of them has to be presented.
+            local: the names that this machine has for itself, where nobody else can connect: a request for another
+                name comes from a page in a browser here whose owner made that name mean this machine (DNS rebinding).
+        """
+        self._app = app
+        self._monitor = monitor
+        self._tokens = tokens
+        self._log = log
+        self._local = None if tokens is not None else local
+        self._metrics = Metrics(monitor, limits)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begin = perf_counter()
+        answer = _Answer(send)
+        try:
+            await self._answer(scope, receive, answer)
+        except Exception as error:
+            self._report(scope, error)
+            if answer.status:
+                raise  # the connection is closed in the middle, so that nobody takes it for the end
+            await answer.whole(500, b"Internal error; the server's messages have more")
+        finally:
+            seconds = perf_counter() - begin
+            kind = kind_of_request(scope["method"], scope["raw_path"], scope["query_string"])
+            self._metrics.count(scope["method"], kind, answer.status, answer.sent, seconds)
+            if self._log is not None:
+                self._log.add(scope, answer.status, answer.sent, seconds)
+
+    async def _answer(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
+        path = scope["raw_path"]
+        if self._local is not None and not self._is_ours(_header(scope, b"host")):
+            await answer.whole(421, b"Only this machine is served here; ask for localhost")
+        elif path == HEALTH:
+            await self._own(scope, answer, lambda: b"ok\n", _TEXT)
+        elif self._tokens is not None and not self._tokens.accept(_header(scope, b"authorization")):
+            await answer.whole(401, b"A token is needed: 'Authorization: Bearer TOKEN', or as a password", _CHALLENGES)
+        elif path == METRICS:
+            await self._own(scope, answer, self._metrics.text, CONTENT_TYPE)
+        else:
+            await self._app(scope, receive, answer.send)
+
+    async def _own(self, scope: Scope, answer: _Answer, text: Callable[[], bytes], kind: bytes) -> None:
+        if scope["method"] in ("GET", "HEAD"):
+            await answer.whole(200, text(), [(b"cache-control", b"no-store")], kind)
+        else:
+            await answer.whole(405, b"Only GET and HEAD here", [(b"allow", b"GET, HEAD")])
+
+    def _is_ours(self, host: bytes) -> bool:
+        name = host.decode("latin-1").lower()
+        name = name[1:].partition("]")[0] if name.startswith("[") else name.partition(":")[0]
+        if not name or self._local is None or name in self._local or name.endswith(".localhost"):
+            return True
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            return False
+        return True
+
+    def _report(self, scope: Scope, error: Exception) -> None:
+        target = f"{scope['method']} {scope['raw_path'].decode('latin-1')}"
+        self._monitor.notice(f"Internal error in {target} ({type(error).__name__}: {error}); please report it")
+        for line in "".join(traceback.format_exception(error)).splitlines():
+            self._monitor.detail(line)
+
+
+class _Answer:
+    """Passes an answer on, and remembers what it was.
+
+    Attributes:
+        status: 0 until it has begun.
+        sent: bytes of its body.
+    """
+
+    __slots__ = ("_send", "sent", "status")
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.status = 0
+        self.sent = 0
+
+    def send(self, message: Message) -> Awaitable[None]:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+        else:
+            self.sent += len(message.get("body", b""))
+        return self._send(message)
+
+    async def whole(
+        self, status: int, body: bytes, headers: list[tuple[bytes, bytes]] | None = None, kind: bytes = _TEXT
+    ) -> None:
+        """Send all of it; a line that is not whole gets its end."""
+        if not body.endswith(b"\n"):
+            body += b"\n"
+        length = b"%d" % len(body)
+        fields = [(b"content-type", kind), (b"content-length", length), *(headers or ())]
+        await self.send({"type": "http.response.start", "status": status, "headers": fields})
+        await self.send({"type": "http.response.body", "body": body})
+
+
+def _header(scope: Scope, name: bytes) -> bytes:
+    return next((value for found, value in scope["headers"] if found == name), b"")

@@ -1,0 +1,211 @@
+"""What stands between a socket and the app: requests whose head, body or reader takes too much or too long are ended.
+
+uvicorn's protocol on httptools does the work. A look at all connections once a second is cheaper than timers for each
+request, and as exact as it need be.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from http import HTTPStatus
+from typing import Any, ClassVar
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+HEAD_MAX = 64 << 10  # bytes; nginx takes 4 lines of 8 KiB, Apache 100 of 8 KiB
+HEADERS_MAX = 100  # as Apache's LimitRequestFields
+HEAD_SECONDS = 20  # as Apache's RequestReadTimeout
+PIPELINED_MAX = 64
+SLOWEST = 256  # bytes a second; what is slower counts as silent
+_READ_AT_ONCE = 64 << 10
+_INVALID = "Invalid HTTP request received."  # uvicorn's words
+
+_quiet = logging.getLogger("casync_py.http")  # uvicorn's words; what matters goes through the monitor
+_quiet.addHandler(logging.NullHandler())
+_quiet.propagate = False
+_quiet.setLevel(logging.CRITICAL)
+
+
+class Limits:
+    """What is shared by the connections of one server.
+
+    Attributes:
+        connections_max: more are refused, unless one that is idle can be closed for them.
+        timeout: seconds that a body or a reader may be silent.
+        connections: those that are open.
+        idle: those that owe nothing and are owed nothing, longest idle first.
+        received: bytes of all bodies.
+        refused: how many requests or connections were ended here, by reason.
+    """
+
+    def __init__(self, connections_max: int, timeout: float) -> None:
+        self.connections_max = connections_max
+        self.timeout = timeout
+        self.connections: set[Guarded] = set()
+        self.idle: dict[Guarded, None] = {}
+        self.received = 0
+        self.refused: dict[str, int] = {}
+        self.buffer = memoryview(bytearray(_READ_AT_ONCE))
+
+    @property
+    def busy(self) -> int:
+        """Requests in flight."""
+        return sum(connection.busy for connection in self.connections)
+
+    def refuse(self, reason: str) -> None:
+        self.refused[reason] = self.refused.get(reason, 0) + 1
+
+    def look(self) -> None:
+        """To be called once a second."""
+        for connection in list(self.connections):
+            connection.look()
+
+
+class Guarded(HttpToolsProtocol, asyncio.BufferedProtocol):
+    """One connection; `limits` is set by `guarded`. What arrives goes through one buffer for all connections."""
+
+    limits: ClassVar[Limits]
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.logger = _quiet
+        self.access_log = False
+        self._fruitless = 0  # bytes that came and neither completed a head nor belonged to a body
+        self._advanced = False
+        self._body_ended = True
+        self._head_seconds = 0
+        self._slow_seconds = 0
+        self._body_before = self._body_bytes = 0
+        self._unsent_before = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request waits for the end of its answer."""
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)  # type: ignore[arg-type] # uvicorn's own narrowing
+        limits = self.limits
+        limits.connections.add(self)
+        if len(limits.connections) <= limits.connections_max or _close_longest_idle(limits):
+            limits.idle[self] = None
+        else:
+            self._refuse(503, "Too many connections")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.limits.connections.discard(self)
+        self.limits.idle.pop(self, None)
+        super().connection_lost(exc)
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
+        return self.limits.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        if self.parser is None or self.transport.is_closing():
+            return
+        self.limits.idle.pop(self, None)
+        self._advanced = False
+        self.data_received(self.limits.buffer[:nbytes])  # type: ignore[arg-type] # the parser takes any buffer
+        self._fruitless = 0 if self._advanced else self._fruitless + nbytes
+        if self._fruitless > HEAD_MAX and not self.transport.is_closing():
+            self._refuse(431, "The head of the request is too large")
+
+    def send_400_response(self, msg: str) -> None:
+        """uvicorn's parser gave up: by itself, or because one of the methods below refused."""
+        if not self.transport.is_closing():
+            self._refuse(400, "This is no HTTP" if msg == _INVALID else msg)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        if len(self.pipeline) > PIPELINED_MAX:
+            self._refuse(400, "Too many requests before an answer")
+            raise ConnectionAbortedError
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if len(self.headers) >= HEADERS_MAX:  # those behind a body in pieces are counted too
+            self._refuse(431, "Too many headers")
+            raise ConnectionAbortedError
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._advanced = True
+        self._body_ended = False
+        self._head_seconds = self._slow_seconds = 0
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._advanced = True
+        self._body_bytes += len(body)
+        self.limits.received += len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._body_ended = True
+        if not self.busy:
+            self._rest()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._head_seconds = 0
+        if self._body_ended and not self.busy:
+            self._rest()
+
+    def _rest(self) -> None:
+        if not self.transport.is_closing():
+            self.limits.idle[self] = None
+
+    def look(self) -> None:
+        """A second has passed."""
+        unsent = self.transport.get_write_buffer_size()
+        if unsent or self.transport.is_closing():
+            self._mind(slow=unsent > self._unsent_before - SLOWEST)
+        elif self.busy:
+            expecting = self.cycle.more_body and not self.flow.read_paused
+            self._mind(slow=expecting and self._body_bytes - self._body_before < SLOWEST)
+        elif self.cycle is None or self not in self.limits.idle:  # uvicorn minds those between requests
+            self._mind_head()
+        self._unsent_before, self._body_before = unsent, self._body_bytes
+
+    def _mind_head(self) -> None:
+        """Of the first request, or of one that has begun; or a body that comes although it was answered already."""
+        self._head_seconds += 1
+        if self._head_seconds > HEAD_SECONDS:
+            if self._fruitless:
+                self._refuse(408, "The head of the request took too long")
+            else:
+                self.transport.close()
+
+    def _mind(self, *, slow: bool) -> None:
+        self._slow_seconds = self._slow_seconds + 1 if slow else max(0, self._slow_seconds - 1)
+        if self._slow_seconds > self.limits.timeout:
+            if self.busy and not self.cycle.response_started:
+                self._refuse(408, "The body of the request took too long")
+            else:
+                self.limits.refuse("slow reader")
+                self.transport.abort()
+
+    def _refuse(self, status: int, reason: str) -> None:
+        self.limits.refuse(reason.lower())
+        body = reason.encode() + b"\n"
+        head = b"content-type: text/plain; charset=utf-8\r\nconnection: close\r\n"
+        if status == HTTPStatus.SERVICE_UNAVAILABLE:
+            head += b"retry-after: 1\r\n"
+        if not self.busy or not self.cycle.response_started:
+            self.transport.write(STATUS_LINE[status] + head + b"content-length: %d\r\n\r\n" % len(body) + body)
+        self.transport.close()
+
+
+def _close_longest_idle(limits: Limits) -> bool:
+    for oldest in limits.idle:
+        limits.refuse("too many connections, an idle one closed")
+        del limits.idle[oldest]
+        oldest.transport.abort()
+        return True
+    return False
+
+
+def guarded(limits: Limits) -> type[Guarded]:
+    """The protocol class of one server."""
+    return type("GuardedHere", (Guarded,), {"limits": limits})

@@ -1,0 +1,230 @@
+"""A server for an app, from open sockets to its end: uvicorn, on our sockets, stopped gracefully.
+
+A signal, or `stop()`, ends listening and lets what is in flight finish, for 30 seconds; a second signal ends that too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import signal
+import threading
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any, Self, cast
+
+from uvicorn import Config, Server
+
+from casync_py.remotes.http.server.guard import Limits, guarded
+from casync_py.transport.listen import BACKLOG
+
+if TYPE_CHECKING:
+    import socket
+    import ssl
+    from collections.abc import Awaitable, Callable
+    from contextlib import AbstractContextManager
+    from types import TracebackType
+
+    from casync_py.transport.listen import Listening
+
+    Asgi = Callable[[Any, Any, Any], Awaitable[None]]
+
+GRACE_SECONDS = 30
+_LAST_SECONDS = 5  # for threads that do not end; then the process ends without them
+_KEEP_ALIVE_SECONDS = 75  # as nginx
+_TLS_HANDSHAKE_SECONDS = 20
+_CONNECTIONS_MAX = 1000
+_TICKS_A_SECOND = 10  # uvicorn's
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class WebServer:
+    """An app on open sockets.
+
+    Attributes:
+        url: where it is.
+        on_ready: called when connections are taken.
+        on_stopping: called with the number of requests in flight when the end begins.
+    """
+
+    def __init__(
+        self,
+        app: Asgi,
+        listening: Listening,
+        limits: Limits,
+        *,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """
+        Args:
+            listening: closed at the end.
+            limits: used by this server alone.
+        """
+        self.url = listening.url(tls is not None)
+        self.on_ready: Callable[[], None] = lambda: None
+        self.on_stopping: Callable[[int], None] = lambda _in_flight: None
+        config = Config(
+            app,
+            http=guarded(limits),
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+        )
+        self._server = _Server(config, listening, limits, tls)
+
+    def run(self, *, signals: bool = True) -> None:
+        """Serve until a signal or `stop`.
+
+        Args:
+            signals: take SIGINT, SIGTERM and SIGHUP, in the main thread; those that are ignored stay ignored.
+        """
+        self._server.on_ready, self._server.on_stopping = self.on_ready, self.on_stopping
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            if not signals:
+                runner.run(self._server.serve())
+                return
+            before = {number: signal.getsignal(number) for number in _ENDING}
+            loop = runner.get_loop()
+            for number in _ENDING:
+                if before[number] not in {None, signal.SIG_IGN}:
+                    loop.add_signal_handler(number, self._on_signal)
+            try:
+                runner.run(self._server.serve())
+            finally:
+                for number, handler in before.items():
+                    loop.remove_signal_handler(number)
+                    signal.signal(number, handler)
+
+    def stop(self) -> None:
+        """Begin the end; from any thread."""
+        self._server.should_exit = True
+
+    def _on_signal(self) -> None:
+        if not self._server.should_exit:
+            self._server.should_exit = True
+            return
+        self._server.force()
+        watchdog = threading.Timer(_LAST_SECONDS, os._exit, (1,))
+        watchdog.daemon = True
+        watchdog.start()
+
+
+class _Server(Server):
+    """uvicorn's server, with our sockets, no signals of its own, and a look at the connections once a second."""
+
+    def __init__(self, config: Config, listening: Listening, limits: Limits, tls: ssl.SSLContext | None) -> None:
+        super().__init__(config)
+        self.on_ready: Callable[[], None] = lambda: None
+        self.on_stopping: Callable[[int], None] = lambda _in_flight: None
+        self._listening = listening
+        self._limits = limits
+        self._tls = tls
+
+    def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override] # no generator
+        return nullcontext()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen on our sockets; uvicorn's own way knows no time limit for the TLS handshake."""
+        await super().startup(sockets=sockets or [])
+        loop = asyncio.get_running_loop()
+        handshake = None if self._tls is None else _TLS_HANDSHAKE_SECONDS
+        for each in self._listening.sockets:
+            server = await loop.create_server(
+                self._connection, sock=each, ssl=self._tls, ssl_handshake_timeout=handshake, backlog=BACKLOG
+            )
+            self.servers.append(server)
+        self.on_ready()
+
+    def _connection(self) -> asyncio.BufferedProtocol:
+        protocol: Any = self.config.http_protocol_class
+        return cast(
+            "asyncio.BufferedProtocol",
+            protocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state),
+        )
+
+    async def on_tick(self, counter: int) -> bool:
+        if counter % _TICKS_A_SECOND == 0:
+            self._limits.look()
+        return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.on_stopping(self._limits.busy)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            for connection in list(self._limits.connections):
+                connection.transport.abort()
+            self._listening.close()
+
+    def force(self) -> None:
+        """End what is in flight; in the loop's thread."""
+        self.force_exit = True
+        for connection in list(self._limits.connections):
+            connection.transport.abort()
+        for task in self.server_state.tasks:
+            task.cancel()
+
+
+class Running:
+    """A server in a thread of its own, from the moment when it takes connections; a context that stops it."""
+
+    def __init__(self, server: WebServer) -> None:
+        """Start it.
+
+        Raises:
+            whatever keeps it from starting.
+        """
+        self.url = server.url
+        self._server = server
+        self._failed: list[BaseException] = []
+        ready = threading.Event()
+        server.on_ready = ready.set
+        self._thread = threading.Thread(target=self._run, args=(ready,), name="http-server")
+        self._thread.start()
+        ready.wait()
+        if self._failed:
+            self.stop()
+
+    def _run(self, ready: threading.Event) -> None:
+        try:
+            self._server.run(signals=False)
+        except BaseException as error:  # noqa: BLE001 - raised again by stop
+            self._failed.append(error)
+        finally:
+            ready.set()
+
+    def stop(self) -> None:
+        """Let what is in flight finish, and end; raises what ended the server. Twice is fine."""
+        self._server.stop()
+        self._thread.join()
+        while self._failed:
+            raise self._failed.pop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def connections_max() -> int:
+    """How many connections the limit of open files allows, half of it being left for files; at most 1000."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(1, min(_CONNECTIONS_MAX, soft // 2))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop's where it is installed."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return cast("Callable[[], asyncio.AbstractEventLoop]", uvloop.new_event_loop)
