@@ -1,0 +1,110 @@
+"""Making connections to web servers: by name, with TLS where the URL wants it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from casync_py.errors import UsageError
+from casync_py.remotes.http.errors import WebError
+from casync_py.remotes.http.wire import Connection, broken
+
+if TYPE_CHECKING:
+    from casync_py.options import Access
+    from casync_py.remotes.http.address import WebAddress
+
+_LONGEST_CONNECT_S = 30.0  # the kernel sends SYN after 0, 1, 3, 7, 15 s: who answers none of these is not there
+_HTTP1, _HTTP2 = "http/1.1", "h2"
+_FINAL = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME), socket.EAI_FAIL}
+
+
+def tls_context(access: Access, *, named: bool, http2: bool) -> ssl.SSLContext:
+    """How a server is made sure of, and who we are to it.
+
+    The system's authorities, or those that $SSL_CERT_FILE and $SSL_CERT_DIR name; those of certifi, which comes with
+    httpx, on a system that has none.
+
+    Args:
+        named: the user named the server, so that our certificate is shown.
+        http2: offer HTTP/2 too.
+
+    Raises:
+        UsageError: a certificate or key cannot be read.
+    """
+    context = _authorities(access.tls_ca)
+    if named and access.tls_cert is not None:
+        try:
+            context.load_cert_chain(access.tls_cert, access.tls_key, _no_password)
+        except OSError as error:  # SSLError is one
+            raise UsageError(f"{access.tls_cert}: Cannot be our certificate: {_reason(error)}") from error
+    context.set_alpn_protocols([_HTTP2, _HTTP1] if http2 else [_HTTP1])
+    return context
+
+
+def _authorities(path: str | None) -> ssl.SSLContext:
+    try:
+        if path is None and not _system_has_authorities():
+            import certifi
+
+            return ssl.create_default_context(cafile=certifi.where())
+        return ssl.create_default_context(cafile=path)
+    except OSError as error:
+        raise UsageError(f"{path}: Cannot be certificates of authorities: {_reason(error)}") from error
+
+
+def _system_has_authorities() -> bool:
+    paths = ssl.get_default_verify_paths()
+    return paths.cafile is not None or (paths.capath is not None and any(os.scandir(paths.capath)))
+
+
+def _no_password() -> str:
+    raise OSError("The key is protected by a password")
+
+
+def _reason(error: OSError) -> str:
+    return error.reason if isinstance(error, ssl.SSLError) and error.reason else error.strerror or str(error)
+
+
+def http2_is_there() -> bool:
+    """Whether the package is installed that HTTP/2 takes (extra `http2`)."""
+    return find_spec("h2") is not None
+
+
+def connect(address: WebAddress, tls: ssl.SSLContext | None, timeout_s: float | None) -> Connection | None:
+    """A connection to a server; None if it chose HTTP/2, which `tls` offered.
+
+    Raises:
+        WebError: it cannot be made.
+    """
+    patience = _LONGEST_CONNECT_S if timeout_s is None else min(timeout_s, _LONGEST_CONNECT_S)
+    sock: socket.socket | None = None
+    try:
+        sock = socket.create_connection((address.host, address.port), patience)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if tls is not None:
+            sock = tls.wrap_socket(sock, server_hostname=address.host)
+            if sock.selected_alpn_protocol() == _HTTP2:
+                sock.close()
+                return None
+        return Connection(sock, timeout_s)
+    except BaseException as error:
+        if sock is not None:
+            sock.close()
+        if isinstance(error, OSError):
+            raise _no_connection(error, patience) from error
+        raise
+
+
+def _no_connection(error: OSError, patience: float) -> WebError:
+    if isinstance(error, socket.gaierror):
+        return WebError(f"Host not found: {error.strerror}", transient=error.errno not in _FINAL)
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return WebError(f"Its certificate is not trusted: {error.verify_message}")
+    if isinstance(error, TimeoutError):
+        return WebError(f"No connection within {patience:g} s", transient=True)
+    if isinstance(error, ssl.SSLError):
+        return broken(error)
+    return WebError(f"No connection: {error.strerror or error}", transient=True)

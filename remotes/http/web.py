@@ -1,0 +1,294 @@
+"""Requests to web servers: with credentials where they belong, redirects followed, and what failed tried again."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from casync_py.errors import UsageError
+from casync_py.remotes.http.address import parse_web, redirected, shown
+from casync_py.remotes.http.errors import WebError
+from casync_py.remotes.http.lanes import ChoseHttp2
+from casync_py.remotes.http.ways import Ways
+from casync_py.transport.retry import Attempts, Retry
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping
+
+    from casync_py.monitor import Monitor
+    from casync_py.options import Access
+    from casync_py.remotes.http.lanes import Answering, Lane
+    from casync_py.remotes.http.wire import Content
+
+__all__ = ["Answer", "Reply", "Web", "WebError"]
+
+OK = (200,)
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_MOST_REDIRECTS = 10
+_TRANSIENT = frozenset({408, 425, 429})
+_FINAL = frozenset({501, 505, 507})  # what a server cannot do today it cannot do tomorrow; its disk is full
+_WORDS = 512  # bytes of an error's body that are looked at
+_DRAINED = 1 << 16  # bytes of a body that is not wanted, read so that the connection can be used again
+_COUNTED = 1 << 20  # bytes of a stream that are counted together
+
+
+@dataclass(slots=True)
+class Answer:
+    """A whole answer.
+
+    Attributes:
+        headers: names in lower case.
+    """
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class Reply:
+    """An answer whose body is read piece by piece.
+
+    Attributes:
+        status, headers: names in lower case.
+    """
+
+    __slots__ = ("_answering", "_lane", "_name", "headers", "status")
+
+    def __init__(self, lane: Lane, answering: Answering, name: str) -> None:
+        self._lane = lane
+        self._answering = answering
+        self._name = name
+        self.status = answering.status
+        self.headers = answering.headers
+
+    def iter_bytes(self) -> Iterator[bytes]:
+        """The body as it comes.
+
+        Raises:
+            WebError: transient, where it stalls, breaks or ends early.
+        """
+        answering = self._answering
+        counted = 0
+        try:
+            while piece := answering.read():
+                yield piece
+                counted += len(piece)
+                if counted >= _COUNTED:
+                    counted = 0
+                    self._lane.count(answering)
+        except WebError as error:
+            error.name = error.name or self._name
+            raise
+
+
+class Web:
+    """Asks web servers. Thread-safe.
+
+    Attributes:
+        retry: how often what failed is tried again.
+        stopped: set by `close`.
+    """
+
+    def __init__(
+        self, access: Access, *, timeout: float, retries: int, monitor: Monitor, user_origins: Collection[str]
+    ) -> None:
+        """
+        Args:
+            timeout: seconds that a server may be silent while something is expected of it.
+            retries: how often in a row what failed is tried again.
+            user_origins: locators or origins that the user named, with user and password where they have any: only
+                these are told who we are.
+
+        Raises:
+            UsageError: what tells who we are cannot be used.
+        """
+        self.retry = Retry(retries)
+        self.stopped = threading.Event()
+        self._monitor = monitor
+        self._ways = Ways(access, timeout if math.isfinite(timeout) else None, monitor, user_origins)
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        content: Content = None,
+        headers: Mapping[str, str] | None = None,
+        expect: Collection[int] = OK,
+        limit: int = 1 << 20,
+    ) -> Answer:
+        """Ask, and again where it may help: for requests that do no harm when they arrive twice.
+
+        Args:
+            url: as `WebAddress.url`.
+            content: the body; what is called gives it anew for each try, in chunks unless `headers` has its length.
+            expect: statuses that are no error; a redirect among them is not followed.
+            limit: most bytes of the body.
+
+        Raises:
+            WebError: any other status, a body beyond `limit`, or no answer; it was tried as often as it may be.
+        """
+        attempts: Attempts | None = None
+        while True:
+            try:
+                lane, answering = self._open(method, url, content, headers, expect, bulk=False)
+                try:
+                    if answering.status not in expect:
+                        raise _refusal(answering, url)
+                    return Answer(answering.status, answering.headers, answering.read_all(limit))
+                finally:
+                    lane.done(answering)
+            except WebError as error:
+                error.name = error.name or shown(url)
+                if not error.transient:
+                    raise
+                attempts = attempts or Attempts(self.retry, self.stopped)
+                self._failed(attempts, error)
+
+    @contextmanager
+    def stream(
+        self,
+        method: str,
+        url: str,
+        *,
+        content: Content = None,
+        headers: Mapping[str, str] | None = None,
+        expect: Collection[int] = OK,
+    ) -> Iterator[Reply]:
+        """Ask once, for an answer of any size. Over HTTP/1.1, or a proxy of the environment.
+
+        Args and Raises: as `request`.
+        """
+        try:
+            lane, answering = self._open(method, url, content, headers, expect, bulk=True)
+        except WebError as error:
+            error.name = error.name or shown(url)
+            raise
+        try:
+            if answering.status not in expect:
+                raise _refusal(answering, url)
+            yield Reply(lane, answering, shown(url))
+        finally:
+            lane.done(answering)
+
+    def failed(self, attempts: Attempts, error: WebError) -> None:
+        """What a caller of `stream` does with a transient error: wait, or raise it."""
+        self._failed(attempts, error)
+
+    def _failed(self, attempts: Attempts, error: WebError) -> None:
+        self._monitor.detail(f"{error}; trying again")
+        if self.stopped.is_set():
+            raise error
+        attempts.failed(error, error.retry_after)
+
+    def _open(
+        self,
+        method: str,
+        url: str,
+        content: Content,
+        headers: Mapping[str, str] | None,
+        expect: Collection[int],
+        *,
+        bulk: bool,
+    ) -> tuple[Lane, Answering]:
+        """Send a request, and again wherever it is redirected to."""
+        for _ in range(_MOST_REDIRECTS + 1):
+            at = url.find("/", 8)
+            lane = self._ways.lane(url[:at], bulk)
+            try:
+                answering = lane.open(method, url[at:], content, headers)
+            except ChoseHttp2:
+                lane = self._ways.use_http2(url[:at])
+                answering = lane.open(method, url[at:], content, headers)
+            if answering.status not in _REDIRECTS or answering.status in expect:
+                coding = answering.headers.get("content-encoding", "identity")
+                if coding != "identity" and answering.status in expect:
+                    lane.done(answering)
+                    raise WebError(f"Answers with Content-Encoding {coding[:20]!r}, which was not asked for")
+                return lane, answering
+            try:
+                url = _next_url(method, url, answering)
+            finally:
+                lane.done(answering)
+        raise WebError(f"Redirects more than {_MOST_REDIRECTS} times")
+
+    def close(self) -> None:
+        """Break what is under way and ask nothing any more; twice is fine."""
+        self.stopped.set()
+        self._ways.close()
+
+
+def _next_url(method: str, url: str, answering: Answering) -> str:
+    """Where a redirect leads."""
+    status = answering.status
+    location = answering.headers.get("location")
+    _drain(answering)
+    if location is None:
+        raise WebError(f"Answers {status}, but not where to go", status=status)
+    if method not in {"GET", "HEAD", "OPTIONS"} and status not in {307, 308}:
+        raise WebError(f"Answers {status} to {method}: elsewhere it would not be the same request", status=status)
+    try:
+        target = redirected(parse_web(url), location)
+    except (UsageError, ValueError) as error:
+        raise WebError(f"Redirects to what is no URL of a web server: {shown(location)}", status=status) from error
+    if url.startswith("https:") and not target.url.startswith("https:"):
+        raise WebError(f"Redirects from https to http: {target.shown}", status=status)
+    return target.url
+
+
+def _drain(answering: Answering) -> None:
+    """Read a short body that is not wanted; a connection with more of it is not used again."""
+    size = 0
+    try:
+        while size < _DRAINED and (piece := answering.read()):
+            size += len(piece)
+    except WebError:
+        return
+
+
+def _refusal(answering: Answering, url: str) -> WebError:
+    """An unexpected status as an error; our servers say in one line of text what is wrong."""
+    status = answering.status
+    words = b""
+    try:
+        while len(words) < _DRAINED and (piece := answering.read()):
+            words += piece
+    except WebError:  # what came of it is enough
+        pass
+    reason = "No such file" if status in {404, 410} else f"Server answers {status} {_phrase(status)}".rstrip()
+    if answering.headers.get("content-type", "").startswith("text/plain"):
+        lines = words[:_WORDS].decode("utf-8", "replace").strip().splitlines() or [""]
+        line = "".join(letter for letter in lines[0] if letter.isprintable())[:200]
+        reason += f": {line}" if line else ""
+    return WebError(
+        reason,
+        shown(url),
+        status=status,
+        transient=status in _TRANSIENT or (500 <= status < 600 and status not in _FINAL),
+        retry_after=_retry_after(answering.headers.get("retry-after")),
+    )
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return ""
+
+
+def _retry_after(text: str | None) -> float | None:
+    """Seconds, from seconds or a date."""
+    if text is None:
+        return None
+    if text.isascii() and text.isdigit():
+        return float(text[:6])
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+    except (ValueError, OverflowError, OSError):
+        return None
