@@ -3,5 +3,7 @@
 SCHEMES: dict[str, str] = {
     "path": "casync_py.remotes.path:PathEndpoint",
     "ssh": "casync_py.remotes.ssh.endpoint:SshEndpoint",
+    "http": "casync_py.remotes.http.endpoint:HttpEndpoint",
+    "https": "casync_py.remotes.http.endpoint:HttpEndpoint",
 }
 ADAPTERS: dict[str, str] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from casync_py.errors import PeerError
 from casync_py.peer.changes import Changes
@@ -11,8 +11,17 @@ from casync_py.peer.wanted import Wanted
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from casync_py.protocol.messages import ChunkData, Missing
-    from casync_py.transport.driver import Driver
+    from casync_py.peer.wanted import Answer
+
+
+class Pump(Protocol):
+    """What moves messages: a `Driver`, or threads that ask over HTTP."""
+
+    def wake(self) -> None:
+        """There is something new to send, or more can be read. Thread-safe."""
+
+    def stop(self) -> None:
+        """Ask for nothing more, and end soon. Thread-safe."""
 
 
 class Exchange:
@@ -31,7 +40,7 @@ class Exchange:
         self.lock = Changes()
         self.wanted = Wanted()
         self.failure: Exception | None = None
-        self._driver: Driver | None = None
+        self._driver: Pump | None = None
         self._waiting = 0  # threads that wait
         self._paused = False  # input is not read, because too much was not taken yet
         self._news = False
@@ -77,15 +86,15 @@ class Exchange:
 
     # For the connection's thread.
 
-    def attach(self, driver: Driver | None) -> bool:
+    def attach(self, driver: Pump | None) -> bool:
         """The connection has a (new) driver, or none any more; False if it is to end."""
         with self.lock:
             self._driver = driver
             self._paused = False
             return not self._closed
 
-    def arrived(self, answer: ChunkData | Missing) -> None:
-        """A chunk came."""
+    def arrived(self, answer: Answer) -> None:
+        """A chunk came, or word of one."""
         with self.lock:
             self.wanted.arrived(answer)
         self._news = True
@@ -101,14 +110,29 @@ class Exchange:
             PeerError: what someone waits for stays out, and there is no more room for everything else.
         """
         with self.lock:
-            if self._news:
-                self._news = False
-                self.lock.notify_all()
-            full = self.wanted.held > self.wanted.room
+            full = self._tell()
             if full and self._waiting:
                 self.wanted.check_order()
             self._paused = full and not self._waiting
             return not self._paused
+
+    def may_fetch(self, *, others: bool) -> bool:
+        """As `wants_chunks`, for one of several threads that fetch, so that chunks come in no certain order.
+
+        Args:
+            others: whether other threads fetch what was asked for earlier. Where there is no room, only those do that
+                go on for somebody who waits.
+        """
+        with self.lock:
+            self._paused = full = self._tell()
+            return not full or (self._waiting > 0 and not others)
+
+    def _tell(self) -> bool:
+        """Tell those who wait what came; whether there is no more room."""
+        if self._news:
+            self._news = False
+            self.lock.notify_all()
+        return self.wanted.held > self.wanted.room
 
     def fail(self, error: Exception) -> None:
         """Nothing more will come."""

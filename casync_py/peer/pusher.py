@@ -9,6 +9,7 @@ from casync_py.digest import BLAKE3_FLAG
 from casync_py.errors import PeerError, SourceChanged, UsageError
 from casync_py.format.index import IndexWriter
 from casync_py.ids import ChunkId
+from casync_py.peer.push_count import PushCount
 from casync_py.peer.push_handler import PushHandler
 from casync_py.peer.session import Session
 from casync_py.protocol import flags as f
@@ -73,7 +74,6 @@ class Pusher:
             PeerError, ProtocolError: it cannot be asked.
         """
         self._connection = connection
-        self._monitor = monitor
         self._limit = resources.memory // _SPOOL_SHARE
         self._handler = handler = PushHandler(connection, compression, resources.jobs)
         self._changed = handler.changed
@@ -83,7 +83,7 @@ class Pusher:
         params = (plan.params.min, plan.params.avg, plan.params.max)
         self._index = IndexWriter(self._write_rows, plan.feature_flags, params)
         self._again: set[ChunkId] | None = None  # what the second reading is for and has not found yet
-        self._counted = [0, 0, 0, 0, 0]
+        self._counted = PushCount(monitor)
         self._readings = 1
         self._patience_s = 0.0
         self._requests_seen = 0
@@ -227,15 +227,6 @@ class Pusher:
 
     def _count(self, *, final: bool = False) -> None:
         """Pass on to the monitor what was sent and let go since the last time."""
-        handler, spool, monitor = self._handler, self._spool, self._monitor
-        sent, known = handler.sent, spool.let_go
-        now = [sent.chunks, sent.size, handler.sent_stored, known.chunks, known.size]
-        if final:  # what was let go and then wanted is new, what nobody spoke of is known
-            now[3:] = [spool.put_first.chunks - sent.chunks, spool.put_first.size - sent.size]
-        new = [value - before for value, before in zip(now, self._counted, strict=True)]
-        self._counted = now
-        monitor.chunks_new += new[0]
-        monitor.bytes_new += new[1]
-        monitor.bytes_stored += new[2]
-        monitor.chunks_reused += new[3]
-        monitor.bytes_reused += new[4]
+        sent = self._handler.sent
+        known = self._spool.known(sent) if final else self._spool.let_go
+        self._counted.report(sent, self._handler.sent_stored, known)

@@ -117,6 +117,13 @@ class Spool:
         while order and order[0][0] < rows:
             self._let_go(*order.popleft())
 
+    def known(self, sent: Tally) -> Tally:
+        """When everything has been said: what the other end had all along, which is what was put and not sent."""
+        known = Tally()
+        known.chunks = self.put_first.chunks - sent.chunks
+        known.size = self.put_first.size - sent.size
+        return known
+
     def drop(self, target: int) -> None:
         """Let the oldest chunks go, unasked, until at most `target` bytes are in doubt."""
         order = self._order

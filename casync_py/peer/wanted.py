@@ -99,16 +99,19 @@ class Wanted:
             if not isinstance(slot.answer, ChunkInvalid):
                 self._keep(slot.answer)
 
-    def next_request(self, answered: Callable[[ChunkId], bool], *, may_ask: bool) -> Request | None:
-        """What to ask for next: urgent things first, else as many as one message takes; None for nothing now.
+    def next_request(
+        self, answered: Callable[[ChunkId], bool], *, may_ask: bool, most: int = REQUEST_IDS_MAX
+    ) -> Request | None:
+        """What to ask for next: urgent things first; None for nothing now.
 
         Args:
             answered: whether the other end has answered an id and will not do so again; see `renew`.
             may_ask: False: only what is urgent and was asked for before (which the other end then moves forward).
+            most: ids at once; by default as many as one message takes.
         """
         for queue, urgent in ((self._urgent, True), (self._ordinary, False)):
             ids: list[ChunkId] = []
-            while queue and len(ids) < REQUEST_IDS_MAX:
+            while queue and len(ids) < most:
                 slot = self._slots.get(queue[0])
                 if slot is not None and slot.answer is None and (urgent or not slot.asked):
                     if not slot.asked and (not may_ask or self.renew or answered(slot.chunk_id)):
@@ -121,18 +124,27 @@ class Wanted:
                 return Request(ids, urgent)
         return None
 
+    def limit(self, ids: Iterable[ChunkId]) -> int:
+        """Most bytes that any of some chunks may have, of those that are wanted still."""
+        return max((slot.limit for chunk_id in ids if (slot := self._slots.get(chunk_id))), default=0)
+
     @property
     def asks(self) -> bool:
         """Whether there may be something to ask for."""
         return bool(self._ordinary or self._urgent)
 
-    def arrived(self, answer: ChunkData | Missing) -> None:
+    @property
+    def asks_urgently(self) -> bool:
+        """Whether some of it may be urgent."""
+        return bool(self._urgent)
+
+    def arrived(self, answer: Answer) -> None:
         """Take an answer; the bytes of a chunk are the caller's to give away."""
         slot = self._slots.get(answer.chunk_id)
-        if slot is None:
-            self._keep(answer)
-        else:
+        if slot is not None:
             self._answer(slot, answer)
+        elif not isinstance(answer, ChunkInvalid):
+            self._keep(answer)
 
     def check_order(self) -> None:
         """Check that what someone waits for does not stay out while everything else comes.
@@ -143,7 +155,7 @@ class Wanted:
         if self.held > self.room + _DISORDER:
             raise PeerError(f"Sent {self.held} bytes of chunks before one that was asked for earlier")
 
-    def _answer(self, slot: Slot, answer: ChunkData | Missing) -> None:
+    def _answer(self, slot: Slot, answer: Answer) -> None:
         slot.answer = answer
         if isinstance(answer, ChunkData) and len(answer.data) > slot.limit:
             slot.answer = ChunkInvalid(slot.chunk_id, f"{len(answer.data)} bytes came, more than {slot.limit}")

@@ -1,0 +1,141 @@
+"""A store on a web server: many chunks under way at once, in the order of need."""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+from typing import TYPE_CHECKING
+
+from casync_py.compression import MAX_CHUNK_SIZE
+from casync_py.errors import PeerError
+from casync_py.peer.exchange import Exchange
+from casync_py.peer.pull_stream import PullStore
+from casync_py.peer.wanted import KEPT_SIZE_DIALECT
+from casync_py.protocol import posted
+from casync_py.protocol.messages import CHUNK_DATA_MAX
+from casync_py.remotes.http.fetcher import Fetcher
+from casync_py.remotes.http.getting import ByGets, ByPosts
+from casync_py.remotes.http.offers import HAS, Offers, ask_offers
+from casync_py.remotes.http.present import has_by_heads, has_by_post
+from casync_py.store.base import DEFAULT_BUDGET
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from casync_py.digest import Digest
+    from casync_py.ids import ChunkId
+    from casync_py.peer.pull_stream import PullStream
+    from casync_py.remotes.http.getting import Way
+    from casync_py.remotes.http.web import Web
+    from casync_py.store.chunk import Chunk
+
+
+class HttpStore:
+    """The chunks below a URL. Thread-safe; none of them is verified here.
+
+    What broke is tried again as the web's policy says; when that gave up, everything that waits raises, and the next
+    question starts anew.
+
+    Attributes:
+        name: the URL without secrets.
+        pipelined: True; see `is_pipelined`.
+        digest: that the ids are of, as far as known: a server that fetches them from elsewhere is told.
+    """
+
+    pipelined = True
+
+    def __init__(self, web: Web, url: str, name: str, *, suffix: str = ".cacnk", digest: Digest | None = None) -> None:
+        """Begin to ask what the server speaks.
+
+        Args:
+            web: stays the caller's; ended by it before `join`.
+            url: as `WebAddress.store`.
+            suffix: of compressed chunks' files.
+        """
+        self.name = name
+        self.digest = digest
+        self._web = web
+        self._url = url
+        self._suffix = suffix
+        self._lock = threading.RLock()
+        self._offers: Offers | None = None
+        self._closed = False
+        self._asking = threading.Lock()  # so that one thread asks
+        self._old: list[_Lane] = []
+        self._lanes: dict[bool, _Lane] = {False: _Lane(self, large=False)}
+
+    def get(self, chunk_id: ChunkId, limit: int = MAX_CHUNK_SIZE) -> Chunk:
+        """Return the chunk, asked for before everything that only may be needed later.
+
+        Raises:
+            ChunkMissing: the server does not have it.
+            ChunkInvalid: it is too large.
+            PeerError: the server failed.
+        """
+        return self._lane(limit).get(chunk_id, limit)
+
+    def get_many(self, ids: Sequence[ChunkId], budget: int = DEFAULT_BUDGET, limit: int = MAX_CHUNK_SIZE) -> PullStream:
+        """Ask ahead; the first requests go out at once."""
+        return self._lane(limit).get_many(ids, budget, limit)
+
+    def has_many(self, ids: Sequence[ChunkId]) -> list[bool]:
+        """Tell for each id whether it is there: in one request, or in one for each."""
+        if HAS in self.offers():
+            return has_by_post(self._web, self._url, ids, self.name)
+        return has_by_heads(self._web, self._url, [self._suffix, ""] if self._suffix else [""], ids)
+
+    def offers(self) -> Offers:
+        """What the server can do, asked once. Raises PeerError."""
+        with self._asking:
+            if self._offers is None:
+                self._offers = ask_offers(self._web, self._url)
+            return self._offers
+
+    def close(self) -> None:
+        """Ask for nothing more; streams that are open raise from now on. Twice is fine."""
+        with self._lock:
+            self._closed = True
+            for lane in self._lanes.values():
+                lane.exchange.close()
+
+    def join(self) -> None:
+        """Wait until no thread works for this store, after `close` and the end of its web."""
+        for lane in [*self._old, *self._lanes.values()]:
+            lane.fetcher.join()
+
+    def _lane(self, limit: int) -> PullStore:
+        """The threads for chunks of at most so many plain bytes, new ones if those that were there failed somebody."""
+        large = limit > CHUNK_DATA_MAX
+        with self._lock:
+            if self._closed:
+                raise PeerError("The connection was closed", self.name)
+            lane = self._lanes.get(large)
+            if lane is None or (lane.fetcher.over and lane.used):
+                if lane is not None:
+                    self._old = [old for old in self._old if old.fetcher.alive]
+                    self._old.append(lane)
+                lane = self._lanes[large] = _Lane(self, large=large)
+            lane.used = True
+            return lane.store
+
+    def make_way(self, large: bool, stop: threading.Event) -> Way:
+        """How chunks are to be got. Raises PeerError."""
+        if not large and posted.Exchange.PULL.value in self.offers():
+            return ByPosts(self._web, self._url, self.name, stop, self.digest)
+        return ByGets(self._web, self._url, self._suffix)
+
+
+class _Lane:
+    """Threads that get chunks in one way, and what they share with those who want them.
+
+    Attributes:
+        used: somebody has wanted something, and so was told if it failed.
+    """
+
+    def __init__(self, store: HttpStore, *, large: bool) -> None:
+        """Args: large: for chunks that may be too large for a message."""
+        self.used = False
+        self.exchange = Exchange()
+        self.exchange.wanted.kept_limit = KEPT_SIZE_DIALECT
+        self.store = PullStore(self.exchange, store.name)
+        self.fetcher = Fetcher(self.exchange, partial(store.make_way, large))
