@@ -143,9 +143,7 @@ class ChunkData(NamedTuple):
     compressed: bool
 
     def wire_parts(self) -> tuple[bytes, bytes | memoryview]:
-        data = self.data
-        flags = CHUNK_COMPRESSED if self.compressed else 0
-        return _header_number_id(24 + ID_SIZE + len(data), CHUNK, flags, self.chunk_id), data
+        return chunk_head(self.chunk_id, len(self.data), self.compressed), self.data
 
     @classmethod
     def parse(cls, body: bytes | memoryview) -> ChunkData:
@@ -247,6 +245,11 @@ BOUNDS: dict[int, Bound] = {
 }
 
 NAME_OF: dict[type[Message], str] = {bound.kind: bound.name for bound in BOUNDS.values()}
+
+
+def chunk_head(chunk_id: ChunkId, size: int, compressed: bool) -> bytes:
+    """What stands before the `size` bytes of a chunk in its CHUNK."""
+    return _header_number_id(24 + ID_SIZE + size, CHUNK, CHUNK_COMPRESSED if compressed else 0, chunk_id)
 
 
 def _one_line(text: str) -> str:

@@ -62,14 +62,24 @@ class Roots:
             OSError: a directory on the way is absent or no directory.
         """
         root, names = self._below(path, path)
-        try:
-            fd, name = self._walk(path, root, names, follow)
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, path) from None
+        fd, name = self._enter(path, root, names, follow)
         self._held.append(fd)
         found = f"/proc/self/fd/{fd}/{name}"
         self._shown[found] = path
         return found
+
+    def enter(self, number: int, names: Sequence[str], asked: str, *, follow: bool = True) -> tuple[int, str]:
+        """What is at some names below root `number`: a new descriptor of its directory, and its name there, as `find`.
+
+        Args:
+            names: components of a path, none of them empty, `.` or `..`.
+            asked: what was asked for, for errors.
+
+        Raises:
+            UsageError: they lead out of the roots.
+            OSError: a directory on the way is absent or no directory.
+        """
+        return self._enter(asked, self._roots[number].fd, list(names), follow)
 
     @contextmanager
     def naming(self) -> Iterator[None]:
@@ -104,6 +114,12 @@ class Roots:
                 if names[: len(spelling)] == spelling:
                     return root.fd, names[len(spelling) :]
         raise UsageError(f"{asked}: Not below the directories that are served")
+
+    def _enter(self, asked: str, root: int, names: list[str], follow: bool) -> tuple[int, str]:
+        try:
+            return self._walk(asked, root, names, follow)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, asked) from None
 
     def _walk(self, asked: str, root: int, names: list[str], follow: bool) -> tuple[int, str]:
         """A new descriptor of the directory that holds the last name, and that name."""

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from casync_py.store.directory import StoreDirectory
 
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
+_NO_FILE = (errno.ELOOP, errno.ENXIO)  # a symbolic link, a socket
 _MODE = 0o444  # casync's
 _DIGITS = 2 * ID_SIZE
 _PREFIX = re.compile("[0-9a-f]{4}")
@@ -45,7 +47,7 @@ def read_chunk_file(directory: StoreDirectory, root: int, chunk_id: ChunkId, pat
     except FileNotFoundError:
         return None
     except OSError as error:
-        if error.errno in (errno.ELOOP, errno.ENXIO):  # a symbolic link, a socket
+        if error.errno in _NO_FILE:
             raise not_a_file(directory, chunk_id, path) from None
         raise directory.with_path(error, path) from None
     if isinstance(found, bytes):
@@ -55,6 +57,30 @@ def read_chunk_file(directory: StoreDirectory, root: int, chunk_id: ChunkId, pat
         raise not_a_file(directory, chunk_id, path)
     reason = f"Its file has {size} bytes, too many for a chunk of at most {limit}"
     raise ChunkInvalid(chunk_id, reason, os.path.join(directory.path, path))
+
+
+def open_chunk_file(directory: StoreDirectory, root: int, chunk_id: ChunkId, path: str) -> tuple[int, int] | None:
+    """A descriptor of a chunk's file, for reading, and its size; None if there is none, or an empty one.
+
+    Raises:
+        ChunkInvalid: it is no regular file.
+        OSError: it cannot be opened; `filename` is its full path.
+    """
+    try:
+        fd = os.open(path, _READ, dir_fd=root)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno in _NO_FILE:
+            raise not_a_file(directory, chunk_id, path) from None
+        raise directory.with_path(error, path) from None
+    status = os.fstat(fd)
+    if S_ISREG(status.st_mode) and status.st_size:
+        return fd, status.st_size
+    os.close(fd)
+    if S_ISREG(status.st_mode):
+        return None
+    raise not_a_file(directory, chunk_id, path)
 
 
 def write_chunk_file(directory: StoreDirectory, root: int, path: str, data: bytes | memoryview) -> None:

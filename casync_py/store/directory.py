@@ -92,6 +92,15 @@ class StoreDirectory:
         if (mine.st_dev, mine.st_ino) != (current.st_dev, current.st_ino):
             raise OSError(errno.ESTALE, "The store was replaced by another directory while it was in use", self.path)
 
+    def in_place(self) -> bool:
+        """Whether `check_in_place` would find nothing wrong; True if there is no directory yet."""
+        try:
+            if self.open() is not None:
+                self.check_in_place()
+        except OSError:
+            return False
+        return True
+
     @property
     def writing(self) -> bool:
         """Whether `open_to_write` was called since the last `release`."""

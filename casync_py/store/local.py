@@ -16,7 +16,14 @@ from casync_py.errors import ChunkMissing
 from casync_py.options import StoreOptions
 from casync_py.store.base import DEFAULT_BUDGET
 from casync_py.store.batch import PendingChunks
-from casync_py.store.castr import list_ids, list_prefixes, not_a_file, read_chunk_file, write_chunk_file
+from casync_py.store.castr import (
+    list_ids,
+    list_prefixes,
+    not_a_file,
+    open_chunk_file,
+    read_chunk_file,
+    write_chunk_file,
+)
 from casync_py.store.chunk import Chunk
 from casync_py.store.directory import StoreDirectory
 from casync_py.store.fetch import fetch_ahead
@@ -90,6 +97,27 @@ class LocalStore:
             if data:
                 compressed = bool(self._suffix) and names[1].endswith(self._suffix)
                 return Chunk(chunk_id, stored=data) if compressed else Chunk(chunk_id, plain=data)
+        raise ChunkMissing(chunk_id, self.name)
+
+    def open_chunk(self, chunk_id: ChunkId) -> tuple[int, int, bool]:
+        """The chunk's file, for who passes it on in pieces.
+
+        Returns:
+            A descriptor, which the caller closes, the file's size, and whether it is in compressed form.
+
+        Raises:
+            ChunkMissing, ChunkInvalid, OSError: as `get`.
+        """
+        root = self._directory.open()
+        if root is not None:
+            digits = chunk_id.hex()
+            pending = self._pending.names(chunk_id)
+            paths = [f"{digits[:4]}/{digits}{suffix}" for suffix in self._forms]
+            for path in (*paths, *(pending or ())):
+                found = open_chunk_file(self._directory, root, chunk_id, path)
+                if found is not None:
+                    name = pending[1] if pending is not None and path in pending else path
+                    return *found, bool(self._suffix) and name.endswith(self._suffix)
         raise ChunkMissing(chunk_id, self.name)
 
     def get_many(self, ids: Sequence[ChunkId], budget: int = DEFAULT_BUDGET) -> ChunkStream:
@@ -201,6 +229,10 @@ class LocalStore:
         """Flush, then let gc in: for servers, which keep a store open between writing operations."""
         self.flush()
         self._directory.release()
+
+    def in_place(self) -> bool:
+        """Whether the open directory is still the one that the store's path names; also if there is none yet."""
+        return self._directory.in_place()
 
     def iter_ids(self) -> Iterator[ChunkId]:
         """All chunks that have their final name, each once, in ascending order; whatever else is there is passed over.

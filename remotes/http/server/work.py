@@ -1,0 +1,125 @@
+"""Where a server's blocking work is done, and how much memory it may take: threads, and room for what comes in."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+from casync_py.remotes.http.server.answers import busy
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_READERS = 8  # more where a disk is slow help little, and fewer let one slow file hold up the others
+_FLUSHERS = 2
+_BODIES = 48 << 20  # bytes of request bodies that may be in memory, those of `SMALL` or less
+SMALL = 1 << 20
+"""Bytes of a body, or of a plain chunk, that many may have at once; what is larger takes its turn, one at a time."""
+PIECE = 256 << 10
+"""Bytes of a long answer that are read at once; less where there are many of them."""
+_PIECES = 64 << 20  # bytes of long answers in memory, all together
+_PIECE_MIN = 32 << 10
+_PATIENCE_S = 30.0
+
+
+class Room:
+    """Some bytes of memory that are taken in turn, first come, first served."""
+
+    def __init__(self, size: int) -> None:
+        self._free = size
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    @asynccontextmanager
+    async def of(self, size: int) -> AsyncIterator[None]:
+        """Hold so many bytes.
+
+        Raises:
+            Refusal: 503, there was no room for too long.
+        """
+        if self._waiting or size > self._free:
+            await self._wait(size)
+        else:
+            self._free -= size
+        try:
+            yield
+        finally:
+            self._free += size
+            self._hand_out()
+
+    async def _wait(self, size: int) -> None:
+        turn = asyncio.get_running_loop().create_future()
+        entry = (size, turn)
+        self._waiting.append(entry)
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                await turn
+        except BaseException as error:
+            if turn.done() and not turn.cancelled():
+                self._free += size
+            else:
+                self._waiting.remove(entry)
+            self._hand_out()
+            if isinstance(error, TimeoutError):
+                raise busy("The server has too much to receive at once") from None
+            raise
+
+    def _hand_out(self) -> None:
+        while self._waiting and self._waiting[0][0] <= self._free:
+            size, turn = self._waiting.popleft()
+            if not turn.done():
+                self._free -= size
+                turn.set_result(None)
+
+
+class Work:
+    """The threads and the memory of one server.
+
+    Attributes:
+        bodies: room for request bodies of at most `SMALL` bytes.
+        large: room for one thing that is larger: a body, or a chunk that is decompressed.
+    """
+
+    def __init__(self) -> None:
+        self.bodies = Room(_BODIES)
+        self.large = Room(1)
+        self._readers = ThreadPoolExecutor(_READERS, "casync-serve-read")
+        self._writers = ThreadPoolExecutor(max(2, len(os.sched_getaffinity(0))), "casync-serve-write")
+        self._flushers = ThreadPoolExecutor(_FLUSHERS, "casync-serve-flush")
+        self._streams = 0
+
+    def read(self, function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> asyncio.Future[T]:
+        """Do something that reads files, in a thread."""
+        assert not named, "positional only"
+        return asyncio.get_running_loop().run_in_executor(self._readers, function, *arguments)
+
+    def write(self, function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> asyncio.Future[T]:
+        """Do something that computes or writes files, in a thread."""
+        assert not named, "positional only"
+        return asyncio.get_running_loop().run_in_executor(self._writers, function, *arguments)
+
+    def flush(self, function: Callable[[], T]) -> Awaitable[T]:
+        """Do something that waits for a disk, in a thread."""
+        return asyncio.get_running_loop().run_in_executor(self._flushers, function)
+
+    def stream_began(self) -> None:
+        """There is one more long answer; `stream_ended` when it is over."""
+        self._streams += 1
+
+    def stream_ended(self) -> None:
+        self._streams -= 1
+
+    def piece_size(self) -> int:
+        """How much of a long answer to read at once: three pieces of each may be in memory."""
+        return max(_PIECE_MIN, min(PIECE, _PIECES // (3 * max(1, self._streams))))
+
+    def close(self) -> None:
+        """Finish what is being worked on, end the threads; twice is fine."""
+        for pool in (self._readers, self._writers, self._flushers):
+            pool.shutdown(cancel_futures=True)
