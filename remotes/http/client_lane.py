@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 from casync_py.errors import UsageError
-from casync_py.remotes.http.errors import WebError
+from casync_py.remotes.http.errors import TooLarge, WebError
 from casync_py.remotes.http.pace import Pace
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class ClientAnswer:
         while piece := self.read():
             size += len(piece)
             if size > limit:
-                raise WebError(f"Answers with more than {limit} bytes")
+                raise TooLarge(limit)
             pieces.append(piece)
         return b"".join(pieces)
 

@@ -27,3 +27,10 @@ class WebError(PeerError):
         self.status = status
         self.transient = transient
         self.retry_after = retry_after
+
+
+class TooLarge(WebError):
+    """An answer whose body is larger than whoever asked takes."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"Answers with more than {limit} bytes")

@@ -6,11 +6,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Protocol
 
-from casync_py.errors import PeerError, ProtocolError
+from casync_py.errors import ChunkInvalid, PeerError, ProtocolError
 from casync_py.protocol.messages import REQUEST_IDS_MAX, ChunkData, Missing, Request
 from casync_py.protocol.posted import MEDIA_TYPE, BodyReader, Exchange, Side, body
 from casync_py.remotes.http.address import chunk_url
-from casync_py.remotes.http.errors import WebError
+from casync_py.remotes.http.errors import TooLarge, WebError
 from casync_py.transport.retry import Attempts
 
 if TYPE_CHECKING:
@@ -155,7 +155,11 @@ class ByGets:
 
     def fetch(self, ids: Sequence[ChunkId], take: Take) -> None:
         for chunk_id in ids:
-            take.arrived(self._get(chunk_id, take.limit))
+            try:
+                answer: Answer = self._get(chunk_id, take.limit)
+            except TooLarge:
+                answer = ChunkInvalid(chunk_id, f"It has more than {take.limit} bytes")
+            take.arrived(answer)
 
     def _get(self, chunk_id: ChunkId, limit: int) -> ChunkData | Missing:
         for suffix in tuple(self._suffixes):

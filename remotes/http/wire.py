@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-from casync_py.remotes.http.errors import WebError
+from casync_py.remotes.http.errors import TooLarge, WebError
 from casync_py.remotes.http.pace import Pace
 
 if TYPE_CHECKING:
@@ -208,13 +208,13 @@ class Connection:
             WebError: it has more than `limit` bytes, or as `read`.
         """
         if self._left > limit:
-            raise WebError(f"Answers with more than {limit} bytes")
+            raise TooLarge(limit)
         pieces = []
         size = 0
         while piece := self.read():
             size += len(piece)
             if size > limit:
-                raise WebError(f"Answers with more than {limit} bytes")
+                raise TooLarge(limit)
             pieces.append(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
