@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from casync_py.cli.render import count_text, result_line, size_text
+from casync_py.amounts import count_text, size_text
+from casync_py.cli.render import result_line
 from casync_py.cli.session import Session, Verb
 from casync_py.errors import UsageError
 

@@ -6,7 +6,8 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from casync_py.cli.render import count_text, result_line, size_text
+from casync_py.amounts import count_text, size_text
+from casync_py.cli.render import result_line
 from casync_py.cli.session import Session, Verb
 from casync_py.errors import UsageError
 from casync_py.files import STDOUT

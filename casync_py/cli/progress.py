@@ -9,8 +9,8 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from casync_py.amounts import count_text, size_text
 from casync_py.cli.console import printable
-from casync_py.cli.render import count_text, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,7 +6,8 @@ import os
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
-from casync_py.cli.render import count_text, json_line
+from casync_py.amounts import count_text
+from casync_py.cli.render import json_line
 from casync_py.cli.session import Session, Verb
 from casync_py.errors import UsageError
 

@@ -20,7 +20,7 @@ PACKAGE = "casync_py"
 
 # A room imports from its own step and the steps before it.
 STEPS = [
-    {"errors", "ids", "digest", "compression", "options", "monitor", "files", "buffers", "native"},
+    {"errors", "ids", "digest", "compression", "options", "monitor", "files", "buffers", "amounts", "native"},
     {"format"},
     {"chunking"},
     {"archive", "store"},

@@ -8,13 +8,14 @@ import os
 
 import pytest
 
+from casync_py.amounts import count_text, size_text
 from casync_py.api import ExtractResult, MakeResult
 from casync_py.cli.console import Console, printable
 from casync_py.cli.errors import describe
 from casync_py.cli.extract import summary as extract_summary
 from casync_py.cli.make import summary as make_summary
 from casync_py.cli.progress import progress, progress_line
-from casync_py.cli.render import count_text, result_line, size_text, text_fields
+from casync_py.cli.render import result_line, text_fields
 from casync_py.errors import ChunkMissing, FormatError, UsageError
 from casync_py.ids import ChunkId
 from casync_py.monitor import Monitor
