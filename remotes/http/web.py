@@ -199,6 +199,7 @@ class Web:
     ) -> tuple[Lane, Answering]:
         """Send a request, and again wherever it is redirected to."""
         for _ in range(_MOST_REDIRECTS + 1):
+            url = _with_path(url)
             at = url.find("/", 8)
             lane = self._ways.lane(url[:at], bulk)
             try:
@@ -222,6 +223,15 @@ class Web:
         """Break what is under way and ask nothing any more; twice is fine."""
         self.stopped.set()
         self._ways.close()
+
+
+def _with_path(url: str) -> str:
+    """A store that is all of a server is named without a slash, and with a query by some."""
+    slash, query = url.find("/", 8), url.find("?", 8)
+    if slash >= 0 and not 0 <= query < slash:
+        return url
+    end = len(url) if query < 0 else query
+    return f"{url[:end]}/{url[end:]}"
 
 
 def _next_url(method: str, url: str, answering: Answering) -> str:
