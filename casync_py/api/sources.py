@@ -96,7 +96,7 @@ class Sources:
             except FileNotFoundError as error:
                 absent = absent or error
         if absent is not None:
-            if not near and not far:
+            if not near and not far and not self._settings.mirrors:
                 raise absent
             self._monitor.notice(f"{absent.filename}: No such store, going on without it")
         return [*near, *far.values()]
@@ -122,7 +122,9 @@ def _sources(index: str | None, stores: Sequence[str], settings: Settings, monit
 
 
 def _store_names(settings: Settings, index_name: str | None) -> tuple[str, ...]:
-    return (main_store(settings, index_name), *settings.extra_stores)
+    """The stores that are connected at once: a main store with mirrors is opened like those, when it is needed."""
+    main = () if settings.mirrors else (main_store(settings, index_name),)
+    return (*main, *settings.extra_stores)
 
 
 @contextmanager
@@ -141,14 +143,17 @@ def open_stores(
     """
     with (
         _sources(None, _store_names(settings, index_name), settings, monitor or Monitor()) as sources,
-        _verified(sources, settings, digest, limit, monitor or Monitor()) as store,
+        _verified(sources, index_name, settings, digest, limit, monitor or Monitor()) as store,
     ):
         yield store
 
 
 @contextmanager
-def _verified(sources: Sources, settings: Settings, digest: Digest, limit: int, monitor: Monitor) -> Iterator[Store]:
+def _verified(
+    sources: Sources, index_name: str | None, settings: Settings, digest: Digest, limit: int, monitor: Monitor
+) -> Iterator[Store]:
     """The stores as one, each chunk verified; a store cache is asked first, and keeps what the others give."""
+    from casync_py.store.base import is_pipelined
     from casync_py.store.router import RouterStore
     from casync_py.store.verify import Verified
 
@@ -163,6 +168,14 @@ def _verified(sources: Sources, settings: Settings, digest: Digest, limit: int, 
         for store in sources.open_stores():
             cleanup.callback(store.close)
             stores.append(Verified(store, [digest], limit, jobs=jobs, executor=pool, keep=keep))
+        if settings.mirrors:
+            from casync_py.api.mirrors import Check, open_mirrors
+
+            names = (main_store(settings, index_name), *settings.mirrors)
+            mirrors = open_mirrors(names, settings, Check([digest], limit, jobs, pool, keep), monitor)
+            cleanup.callback(mirrors.close)
+            near = sum(not is_pipelined(store) for store in stores)
+            stores.insert(near, mirrors)
         yield stores[0] if len(stores) == 1 else RouterStore(stores, jobs=jobs, executor=pool)
 
 
@@ -209,7 +222,7 @@ def open_index_stream(text: str | None, settings: Settings, monitor: Monitor) ->
     with ExitStack() as cleanup:
         sources = cleanup.enter_context(_sources(name, _store_names(settings, text), settings, monitor))
         index = cleanup.enter_context(_index(sources, name))
-        store = cleanup.enter_context(_verified(sources, settings, index.digest, index.chunk_max, monitor))
+        store = cleanup.enter_context(_verified(sources, text, settings, index.digest, index.chunk_max, monitor))
         stream = IndexStream(index, store, settings.resources.memory // 2, monitor)
         cleanup.callback(stream.close)
         monitor.total = index.size
