@@ -47,10 +47,16 @@ class HttpEndpoint:
         return self._file(settings, monitor)
 
     def _file(self, settings: Settings, monitor: Monitor) -> FileSink:
-        from casync_py.remotes.http.put_file import HttpFile
+        from casync_py.remotes.http.offers import ask_offers, check_writable
+        from casync_py.remotes.http.put_file import HttpFile, folder_url
 
         web = open_web([self._address], settings, monitor)
-        return HttpFile(web, self._address)
+        try:
+            check_writable(ask_offers(web, folder_url(self._address.url)), self._address.shown)
+            return HttpFile(web, self._address)
+        except BaseException:
+            web.close()
+            raise
 
     def open_push_chunks(self, plan: UploadPlan, settings: Settings, monitor: Monitor) -> HttpSink:
         return _open_sink(self._address, plan, settings, monitor)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from casync_py.protocol.posted import PROTOCOL_HEADER
+from casync_py.errors import UsageError
+from casync_py.protocol.posted import PROTOCOL_HEADER, Exchange
 from casync_py.remotes.http.errors import WebError
 
 if TYPE_CHECKING:
@@ -44,3 +45,13 @@ def ask_offers(web: Web, url: str) -> Offers:
     if named is None:
         return Offers()
     return Offers(frozenset(name.strip().lower() for name in named.split(",")))
+
+
+def check_writable(offers: Offers, name: str) -> None:
+    """Find out now what the server would say at the end. A plain one does not tell.
+
+    Raises:
+        UsageError: it lets nobody write.
+    """
+    if offers.known is not None and Exchange.SEND.value not in offers:
+        raise UsageError(f"{name}: The server lets nobody write there")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from casync_py.files import unnamed_file, write_all
+from casync_py.remotes.http.address import store_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +29,7 @@ class HttpFile:
     def __init__(self, web: Web, address: WebAddress, *, store: WebAddress | None = None) -> None:
         """
         Args:
-            web: belongs to the file from now on.
+            web: belongs to the file from now on, unless this raises.
             store: where the chunks of an index are, on the same server, which makes sure of them.
         """
         self._web = web
@@ -68,3 +69,8 @@ class HttpFile:
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
+
+
+def folder_url(url: str) -> str:
+    """Of the directory that a file is in, which may be a store like any other."""
+    return store_url(url).rpartition("/")[0] + "/"

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from casync_py.errors import PeerError, UsageError
+from casync_py.errors import PeerError
 from casync_py.ids import ChunkId
 from casync_py.peer.changes import Changes
 from casync_py.peer.push_count import PushCount
 from casync_py.peer.spool import Spool, Tally
 from casync_py.peer.workers import Workers
 from casync_py.protocol.messages import ChunkData
-from casync_py.protocol.posted import Exchange
-from casync_py.remotes.http.offers import ask_offers
+from casync_py.remotes.http.offers import ask_offers, check_writable
 from casync_py.remotes.http.sending import ByExchanges, ByFiles, Question
 
 if TYPE_CHECKING:
@@ -272,6 +271,5 @@ def _choose(web: Web, address: WebAddress, plan: UploadPlan, settings: Settings)
             options.compressed_suffix,
             compressed=options.compression.compressor is not None,
         )
-    if Exchange.ASK.value not in offers or Exchange.SEND.value not in offers:
-        raise UsageError(f"{address.shown}: Nothing can be written there, the server says")
+    check_writable(offers, address.shown)
     return ByExchanges(web, address.store, address.shown, plan, options.compressed_suffix)
