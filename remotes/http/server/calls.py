@@ -21,10 +21,12 @@ class Call:
         method: "GET" also for HEAD; then `head` is true.
         path: the path of the URL as it came, percent-encoded.
         query: what follows the question mark.
+        scheme: "http" or "https".
         started: a long answer has begun, so that nothing else can be said any more.
+        received: the whole body was.
     """
 
-    __slots__ = ("_headers", "head", "method", "path", "query", "receive", "send", "started")
+    __slots__ = ("_headers", "head", "method", "path", "query", "receive", "scheme", "send", "started")
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         method: str = scope["method"]
@@ -32,6 +34,7 @@ class Call:
         self.method = "GET" if self.head else method
         self.path: bytes = scope["raw_path"]
         self.query: bytes = scope["query_string"]
+        self.scheme: str = scope["scheme"]
         self.receive = receive
         self.send = send
         self.started = False
