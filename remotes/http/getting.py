@@ -11,6 +11,7 @@ from casync_py.protocol.messages import REQUEST_IDS_MAX, ChunkData, Missing, Req
 from casync_py.protocol.posted import MEDIA_TYPE, BodyReader, Exchange, Side, body
 from casync_py.remotes.http.address import chunk_url
 from casync_py.remotes.http.errors import TooLarge, WebError
+from casync_py.remotes.http.present import NOT_IN_THIS_FORM, NOT_THERE
 from casync_py.transport.retry import Attempts
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ _POSTS = 6  # at once: what may be asked ahead is in flight even where a round t
 _LEAST_IDS, _MOST_IDS = 16, 1024
 _USUAL = 32 << 10  # stored bytes of a chunk that are expected before any came
 _GETS = 32  # at once, at most
-_NOT_THERE = frozenset({404, 410})
+_ANSWERS = (200, *NOT_THERE)
+_ANSWERS_IN_SEVERAL_FORMS = (*_ANSWERS, NOT_IN_THIS_FORM)
 
 
 class Take(Protocol):
@@ -162,16 +164,19 @@ class ByGets:
             take.arrived(answer)
 
     def _get(self, chunk_id: ChunkId, limit: int) -> ChunkData | Missing:
-        for suffix in tuple(self._suffixes):
+        suffixes = tuple(self._suffixes)
+        known = False
+        for suffix in suffixes:
+            # An error only where no form is one that the server knows
+            expected = _ANSWERS_IN_SEVERAL_FORMS if known or suffix != suffixes[-1] else _ANSWERS
             began, worked = time.monotonic(), time.thread_time()
-            content = self._web.request(
-                "GET", chunk_url(self._store, chunk_id, suffix), expect=(200, *_NOT_THERE), limit=limit
-            )
+            content = self._web.request("GET", chunk_url(self._store, chunk_id, suffix), expect=expected, limit=limit)
             self._learn(time.monotonic() - began, time.thread_time() - worked)
             if content.status == 200 and content.body:
                 if suffix != self._suffixes[0]:
                     self._suffixes = [suffix, *(other for other in self._suffixes if other != suffix)]
                 return ChunkData(chunk_id, content.body, bool(suffix))
+            known = known or content.status != NOT_IN_THIS_FORM
         return Missing(chunk_id)
 
     def _learn(self, took_s: float, worked_s: float) -> None:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from casync_py.remotes.http.web import Web
 
 IDS_MEDIA_TYPE = "application/vnd.casync.ids"
+NOT_THERE = (404, 410)
+NOT_IN_THIS_FORM = 400  # of desync's server to .cacnk where it has plain chunks, and the other way round
 _IDS_MAX = 65536  # in one POST
 _HEADS = 16  # at once
 
@@ -45,10 +47,14 @@ def has_by_head(web: Web, store: str, suffixes: Sequence[str], chunk_id: ChunkId
     Raises:
         WebError: it did not answer.
     """
+    known = False
     for suffix in suffixes:
-        answer = web.request("HEAD", chunk_url(store, chunk_id, suffix), expect=(200, 404, 410))
+        several = known or suffix != suffixes[-1]
+        expected = (200, *NOT_THERE, NOT_IN_THIS_FORM) if several else (200, *NOT_THERE)
+        answer = web.request("HEAD", chunk_url(store, chunk_id, suffix), expect=expected)
         if answer.status == 200 and answer.headers.get("content-length") != "0":
             return True
+        known = known or answer.status != NOT_IN_THIS_FORM
     return False
 
 
