@@ -162,21 +162,19 @@ class Connection:
         self.headers = {name.lower().decode("latin-1"): value.decode("latin-1") for name, value in self._raw}
         if bodiless:
             self._pieces.clear()
-            self._finish()
-        elif not self.complete:
-            self._choose_framing()
-
-    def _choose_framing(self) -> None:
-        """How the body ends. The parser has refused a head with several lengths, or with one beside chunks."""
+            if not self.complete:
+                self._finish()
+            return
         coding = self.headers.get("transfer-encoding")
-        length = self.headers.get("content-length")
-        if coding is not None:
-            if coding.strip().lower() != "chunked":
-                raise WebError("Answers in a transfer coding that was not asked for")
-        elif length is None:
-            self._to_the_end = True
-        else:
-            self._left = int(length) - sum(map(len, self._pieces))
+        if coding is not None and coding.strip().lower() != "chunked":
+            raise WebError("Answers in a transfer coding that was not asked for")
+        if coding is None and not self.complete:
+            # How the body ends; the parser has refused a head with several lengths, or with one beside chunks.
+            length = self.headers.get("content-length")
+            if length is None:
+                self._to_the_end = True
+            else:
+                self._left = int(length) - sum(map(len, self._pieces))
 
     def read(self) -> bytes:
         """The next piece of the body as it comes, at most 64 KiB; empty at its end.
