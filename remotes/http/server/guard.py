@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from http import HTTPStatus
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from casync_py.remotes.http.server.outlet import Outlet
 
 HEAD_MAX = 64 << 10  # bytes; nginx takes 4 lines of 8 KiB, Apache 100 of 8 KiB
 HEADERS_MAX = 100  # as Apache's LimitRequestFields
@@ -77,7 +79,8 @@ class Guarded(HttpToolsProtocol, asyncio.BufferedProtocol):
         self._head_seconds = 0
         self._slow_seconds = 0
         self._body_before = self._body_bytes = 0
-        self._unsent_before = 0
+        self._sent_before = 0
+        self._refused = False
 
     @property
     def busy(self) -> bool:
@@ -86,6 +89,8 @@ class Guarded(HttpToolsProtocol, asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)  # type: ignore[arg-type] # uvicorn's own narrowing
+        self.outlet = Outlet(self.transport, self._is_listened_to)
+        self.transport = cast("asyncio.Transport", self.outlet)
         limits = self.limits
         limits.connections.add(self)
         if len(limits.connections) <= limits.connections_max or _close_longest_idle(limits):
@@ -98,22 +103,33 @@ class Guarded(HttpToolsProtocol, asyncio.BufferedProtocol):
         self.limits.idle.pop(self, None)
         super().connection_lost(exc)
 
+    def _is_listened_to(self) -> bool:
+        """Whether there was a whole answer and the other end may still be sending, or be about to."""
+        return self._refused or not (self._body_ended or self.busy)
+
+    def eof_received(self) -> bool:  # type: ignore[override] # asyncio's protocol may answer
+        """The other end has said all: an answer that is on its way goes on, where TLS does not forbid it."""
+        if not (self.busy and self._body_ended and self.scheme == "http"):
+            return False
+        self.cycle.keep_alive = False
+        return True
+
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
         return self.limits.buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        if self.parser is None or self.transport.is_closing():
+        if self.parser is None or self.outlet.is_closing():
             return
         self.limits.idle.pop(self, None)
         self._advanced = False
         self.data_received(self.limits.buffer[:nbytes])  # type: ignore[arg-type] # the parser takes any buffer
         self._fruitless = 0 if self._advanced else self._fruitless + nbytes
-        if self._fruitless > HEAD_MAX and not self.transport.is_closing():
+        if self._fruitless > HEAD_MAX and not self.outlet.is_closing():
             self._refuse(431, "The head of the request is too large")
 
     def send_400_response(self, msg: str) -> None:
         """uvicorn's parser gave up: by itself, or because one of the methods below refused."""
-        if not self.transport.is_closing():
+        if not self.outlet.is_closing():
             self._refuse(400, "This is no HTTP" if msg == _INVALID else msg)
 
     def on_message_begin(self) -> None:
@@ -153,20 +169,21 @@ class Guarded(HttpToolsProtocol, asyncio.BufferedProtocol):
             self._rest()
 
     def _rest(self) -> None:
-        if not self.transport.is_closing():
+        if not self.outlet.is_closing():
             self.limits.idle[self] = None
 
     def look(self) -> None:
         """A second has passed."""
-        unsent = self.transport.get_write_buffer_size()
-        if unsent or self.transport.is_closing():
-            self._mind(slow=unsent > self._unsent_before - SLOWEST)
+        self.outlet.look()
+        sent = self.outlet.sent
+        if self.outlet.unsent() or self.outlet.is_closing():
+            self._mind(slow=sent - self._sent_before < SLOWEST)
         elif self.busy:
             expecting = self.cycle.more_body and not self.flow.read_paused
             self._mind(slow=expecting and self._body_bytes - self._body_before < SLOWEST)
         elif self.cycle is None or self not in self.limits.idle:  # uvicorn minds those between requests
             self._mind_head()
-        self._unsent_before, self._body_before = unsent, self._body_bytes
+        self._sent_before, self._body_before = sent, self._body_bytes
 
     def _mind_head(self) -> None:
         """Of the first request, or of one that has begun; or a body that comes although it was answered already."""
@@ -175,16 +192,20 @@ class Guarded(HttpToolsProtocol, asyncio.BufferedProtocol):
             if self._fruitless:
                 self._refuse(408, "The head of the request took too long")
             else:
-                self.transport.close()
+                self.outlet.close()
 
     def _mind(self, *, slow: bool) -> None:
         self._slow_seconds = self._slow_seconds + 1 if slow else max(0, self._slow_seconds - 1)
         if self._slow_seconds > self.limits.timeout:
-            if self.busy and not self.cycle.response_started:
+            if self._can_answer():
                 self._refuse(408, "The body of the request took too long")
             else:
                 self.limits.refuse("slow reader")
-                self.transport.abort()
+                self.outlet.abort()
+
+    def _can_answer(self) -> bool:
+        """Whether an answer would not end up in the middle of another one."""
+        return not self.pipeline and not (self.busy and self.cycle.response_started)
 
     def _refuse(self, status: int, reason: str) -> None:
         self.limits.refuse(reason.lower())
@@ -192,16 +213,20 @@ class Guarded(HttpToolsProtocol, asyncio.BufferedProtocol):
         head = b"content-type: text/plain; charset=utf-8\r\nconnection: close\r\n"
         if status == HTTPStatus.SERVICE_UNAVAILABLE:
             head += b"retry-after: 1\r\n"
-        if not self.busy or not self.cycle.response_started:
-            self.transport.write(STATUS_LINE[status] + head + b"content-length: %d\r\n\r\n" % len(body) + body)
-        self.transport.close()
+        if self._can_answer():
+            self.outlet.write(STATUS_LINE[status] + head + b"content-length: %d\r\n\r\n" % len(body) + body)
+        if self.busy:  # whoever works on the request learns that nobody waits for it
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        self._refused = True
+        self.outlet.close()
 
 
 def _close_longest_idle(limits: Limits) -> bool:
     for oldest in limits.idle:
         limits.refuse("too many connections, an idle one closed")
         del limits.idle[oldest]
-        oldest.transport.abort()
+        oldest.outlet.abort()
         return True
     return False
 

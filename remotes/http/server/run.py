@@ -34,7 +34,6 @@ _LAST_SECONDS = 5  # for threads that do not end; then the process ends without 
 _KEEP_ALIVE_SECONDS = 75  # as nginx
 _TLS_HANDSHAKE_SECONDS = 20
 _CONNECTIONS_MAX = 1000
-_TICKS_A_SECOND = 10  # uvicorn's
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -139,7 +138,14 @@ class _Server(Server):
                 self._connection, sock=each, ssl=self._tls, ssl_handshake_timeout=handshake, backlog=BACKLOG
             )
             self.servers.append(server)
+        self._looking = loop.create_task(self._look())
         self.on_ready()
+
+    async def _look(self) -> None:
+        """During the end too."""
+        while True:
+            await asyncio.sleep(1)
+            self._limits.look()
 
     def _connection(self) -> asyncio.BufferedProtocol:
         protocol: Any = self.config.http_protocol_class
@@ -148,25 +154,21 @@ class _Server(Server):
             protocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state),
         )
 
-    async def on_tick(self, counter: int) -> bool:
-        if counter % _TICKS_A_SECOND == 0:
-            self._limits.look()
-        return await super().on_tick(counter)
-
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self.on_stopping(self._limits.busy)
         try:
             await super().shutdown(sockets)
         finally:
+            self._looking.cancel()
             for connection in list(self._limits.connections):
-                connection.transport.abort()
+                connection.outlet.abort()
             self._listening.close()
 
     def force(self) -> None:
         """End what is in flight; in the loop's thread."""
         self.force_exit = True
         for connection in list(self._limits.connections):
-            connection.transport.abort()
+            connection.outlet.abort()
         for task in self.server_state.tasks:
             task.cancel()
 
