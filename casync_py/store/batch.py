@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import threading
 import time
@@ -27,9 +28,15 @@ class PendingChunks:
     nothing. From then on every commit raises, and nothing is ever called durable.
     """
 
-    def __init__(self, directory: StoreDirectory) -> None:
-        """Start empty; `directory` is asked for messages only."""
+    def __init__(self, directory: StoreDirectory, *, replace: bool = True) -> None:
+        """Start empty.
+
+        Args:
+            directory: asked for messages only.
+            replace: False: a chunk that has its final name by now is not replaced, because ours is less than it.
+        """
         self._directory = directory
+        self._give_name = os.rename if replace else _add
         self._lock = threading.Lock()  # guards the batch that fills
         self._commit_lock = threading.Lock()  # one commit at a time; taken before `_lock`
         self._filling: dict[ChunkId, tuple[str, str]] = {}  # id -> (temporary, final name)
@@ -109,9 +116,9 @@ class PendingChunks:
         chunk. Link and unlink would take two calls, and not every file system has links.
         """
         self._dirty = True
-        rename = os.rename
+        give_name = self._give_name
         for temporary, final in self._committing.values():
-            rename(temporary, final, src_dir_fd=root_fd, dst_dir_fd=root_fd)
+            give_name(temporary, final, src_dir_fd=root_fd, dst_dir_fd=root_fd)
         self._committing = {}
 
     def discard(self, root_fd: int, chunk_id: ChunkId) -> int:
@@ -134,3 +141,20 @@ class PendingChunks:
             self._filling = {}
             self._committing = {}
             self._size = 0
+
+
+def _add(temporary: str, final: str, *, src_dir_fd: int, dst_dir_fd: int) -> None:
+    """Rename, unless there is a file with the final name that is not empty."""
+    try:
+        os.link(temporary, final, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
+    except FileExistsError:
+        if os.lstat(final, dir_fd=dst_dir_fd).st_size:
+            os.unlink(temporary, dir_fd=src_dir_fd)
+            return
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK):  # there are no links
+            raise
+    else:
+        os.unlink(temporary, dir_fd=src_dir_fd)
+        return
+    os.rename(temporary, final, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)

@@ -14,6 +14,7 @@ from casync_py.errors import ChunkInvalid
 from casync_py.files import write_all
 from casync_py.ids import ID_SIZE, ChunkId
 from casync_py.native import read_whole
+from casync_py.store.kept import OWN_MODE
 
 if TYPE_CHECKING:
     from casync_py.store.directory import StoreDirectory
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 _NO_FILE = (errno.ELOOP, errno.ENXIO)  # a symbolic link, a socket
-_MODE = 0o444  # casync's
 _DIGITS = 2 * ID_SIZE
 _PREFIX = re.compile("[0-9a-f]{4}")
 _NAME = re.compile("[0-9a-f]{64}")
@@ -83,14 +83,16 @@ def open_chunk_file(directory: StoreDirectory, root: int, chunk_id: ChunkId, pat
     raise not_a_file(directory, chunk_id, path)
 
 
-def write_chunk_file(directory: StoreDirectory, root: int, path: str, data: bytes | memoryview) -> None:
+def write_chunk_file(
+    directory: StoreDirectory, root: int, path: str, data: bytes | memoryview, mode: int = OWN_MODE
+) -> None:
     """Write a new file, and its directory where that is absent; nothing is left where that fails.
 
     Raises:
         OSError: `filename` is its full path.
     """
     try:
-        fd = _create(root, path)
+        fd = _create(root, path, mode)
         try:
             try:
                 write_all(fd, data)
@@ -104,13 +106,13 @@ def write_chunk_file(directory: StoreDirectory, root: int, path: str, data: byte
         raise directory.with_path(error, path) from None
 
 
-def _create(root: int, path: str) -> int:
+def _create(root: int, path: str, mode: int) -> int:
     for _ in range(3):  # casync's gc, which does not lock, may remove an empty directory between the two calls
         with contextlib.suppress(FileNotFoundError):
-            return os.open(path, _WRITE, _MODE, dir_fd=root)
+            return os.open(path, _WRITE, mode, dir_fd=root)
         with contextlib.suppress(FileExistsError):
             os.mkdir(path[:4], dir_fd=root)
-    return os.open(path, _WRITE, _MODE, dir_fd=root)
+    return os.open(path, _WRITE, mode, dir_fd=root)
 
 
 def list_prefixes(root: int) -> list[str]:

@@ -27,6 +27,7 @@ from casync_py.store.castr import (
 from casync_py.store.chunk import Chunk
 from casync_py.store.directory import StoreDirectory
 from casync_py.store.fetch import fetch_ahead
+from casync_py.store.kept import KEPT_MODE, OWN_MODE, is_kept, make_own
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -47,16 +48,24 @@ class LocalStore:
 
     Attributes:
         name: the path as given.
+        directory: where it is.
+        suffix: of compressed chunks.
     """
 
     def __init__(
-        self, path: str | bytes | os.PathLike[str], options: StoreOptions | None = None, create: bool = False
+        self,
+        path: str | bytes | os.PathLike[str],
+        options: StoreOptions | None = None,
+        create: bool = False,
+        *,
+        kept: bool = False,
     ) -> None:
         """Open the store.
 
         Args:
             options: how new chunks are written; also which form of a chunk is looked for first.
             create: an absent directory is an empty store and is made, one level, when the first chunk is put.
+            kept: what is put is only kept, so that it may be removed again; see `store.kept`.
 
         Raises:
             OSError: it is absent (unless `create`), no directory, or not accessible.
@@ -64,10 +73,11 @@ class LocalStore:
         self.name = os.fsdecode(path)
         options = options or StoreOptions()
         self._compression = options.compression
-        self._suffix = options.compressed_suffix
-        self._forms = (self._suffix, "") if options.compression.compressor is not None else ("", self._suffix)
-        self._directory = StoreDirectory(self.name, create)
-        self._pending = PendingChunks(self._directory)
+        self.suffix = options.compressed_suffix
+        self._forms = (self.suffix, "") if options.compression.compressor is not None else ("", self.suffix)
+        self.directory = StoreDirectory(self.name, create)
+        self._kept = kept
+        self._pending = PendingChunks(self.directory, replace=not kept)
         self._numbers = itertools.count(secrets.randbits(63))
 
     def get(self, chunk_id: ChunkId, limit: int = MAX_CHUNK_SIZE) -> Chunk:
@@ -78,12 +88,12 @@ class LocalStore:
             ChunkInvalid: what stands at its place is no regular file, or too large.
             OSError: it cannot be read; `filename` is its path.
         """
-        root = self._directory.open()
+        root = self.directory.open()
         if root is not None:
             digits = chunk_id.hex()
             for suffix in self._forms:
                 path = f"{digits[:4]}/{digits}{suffix}"
-                data = read_chunk_file(self._directory, root, chunk_id, path, limit)
+                data = read_chunk_file(self.directory, root, chunk_id, path, limit)
                 if data:
                     return Chunk(chunk_id, stored=data) if suffix else Chunk(chunk_id, plain=data)
             names = self._pending.names(chunk_id)
@@ -93,9 +103,9 @@ class LocalStore:
 
     def _get_pending(self, root: int, chunk_id: ChunkId, names: tuple[str, str], limit: int) -> Chunk:
         for path in names:  # the final name if it was renamed meanwhile
-            data = read_chunk_file(self._directory, root, chunk_id, path, limit)
+            data = read_chunk_file(self.directory, root, chunk_id, path, limit)
             if data:
-                compressed = bool(self._suffix) and names[1].endswith(self._suffix)
+                compressed = bool(self.suffix) and names[1].endswith(self.suffix)
                 return Chunk(chunk_id, stored=data) if compressed else Chunk(chunk_id, plain=data)
         raise ChunkMissing(chunk_id, self.name)
 
@@ -108,16 +118,16 @@ class LocalStore:
         Raises:
             ChunkMissing, ChunkInvalid, OSError: as `get`.
         """
-        root = self._directory.open()
+        root = self.directory.open()
         if root is not None:
             digits = chunk_id.hex()
             pending = self._pending.names(chunk_id)
             paths = [f"{digits[:4]}/{digits}{suffix}" for suffix in self._forms]
             for path in (*paths, *(pending or ())):
-                found = open_chunk_file(self._directory, root, chunk_id, path)
+                found = open_chunk_file(self.directory, root, chunk_id, path)
                 if found is not None:
                     name = pending[1] if pending is not None and path in pending else path
-                    return *found, bool(self._suffix) and name.endswith(self._suffix)
+                    return *found, bool(self.suffix) and name.endswith(self.suffix)
         raise ChunkMissing(chunk_id, self.name)
 
     def get_many(self, ids: Sequence[ChunkId], budget: int = DEFAULT_BUDGET) -> ChunkStream:
@@ -130,7 +140,7 @@ class LocalStore:
         Raises:
             OSError: it cannot be told; `filename` is the chunk's path.
         """
-        return self._look_up(self._directory.open(), ids, refresh=False)
+        return self._look_up(self.directory.open(), ids, refresh=False)
 
     def recognise(self, ids: Sequence[ChunkId]) -> list[bool]:
         """As `has_many`, and what is there gets a fresh mtime and is durable after the next `flush`.
@@ -139,9 +149,9 @@ class LocalStore:
             ChunkInvalid: something that is no regular file stands at a chunk's place.
             OSError: as `has_many`, or the directory cannot be locked.
         """
-        root = self._directory.open()
+        root = self.directory.open()
         if root is not None:
-            root = self._directory.open_to_write()
+            root = self.directory.open_to_write()
             self._pending.mark_dirty()
         return self._look_up(root, ids, refresh=True)
 
@@ -162,19 +172,22 @@ class LocalStore:
                     except FileNotFoundError:
                         continue
                     except OSError as error:
-                        raise self._directory.with_path(error, path) from None
+                        raise self.directory.with_path(error, path) from None
                     if not S_ISREG(stat.st_mode):
                         if refresh:  # a writer is told before it would put a chunk over it
-                            raise not_a_file(self._directory, chunk_id, path)
+                            raise not_a_file(self.directory, chunk_id, path)
                     elif stat.st_size:
-                        found = not refresh or stat.st_mtime > fresh or self._refresh(root, path)
+                        found = not refresh or self._refresh(root, path, stat, fresh)
                         break
             answers.append(found)
         return answers
 
-    def _refresh(self, root: int, path: str) -> bool:
+    def _refresh(self, root: int, path: str, status: os.stat_result, fresh: float) -> bool:
         try:
-            os.utime(path, dir_fd=root, follow_symlinks=False)
+            if not self._kept and is_kept(status) and not make_own(root, path):
+                return False
+            if status.st_mtime <= fresh:
+                os.utime(path, dir_fd=root, follow_symlinks=False)
         except FileNotFoundError:
             return False
         except OSError as error:
@@ -182,7 +195,7 @@ class LocalStore:
                 return False
             if error.errno == errno.EROFS:  # nobody removes chunks there either
                 return True
-            raise self._directory.with_path(error, path) from None
+            raise self.directory.with_path(error, path) from None
         return True
 
     def put(self, chunk: Chunk) -> bool:
@@ -198,16 +211,16 @@ class LocalStore:
         if self.recognise((chunk_id,))[0]:
             return False
         data: bytes | memoryview | None = chunk.stored(self._compression)
-        suffix = self._suffix
+        suffix = self.suffix
         if data is None:
             data = chunk.plain()
             suffix = ""
         if not data:
             raise ValueError(f"Chunk {chunk_id} is empty, and an empty file counts as no chunk")
-        root = self._directory.open_to_write()
+        root = self.directory.open_to_write()
         digits = chunk_id.hex()
         temporary = f"{digits[:4]}/{digits}.{next(self._numbers):016x}.tmp"
-        write_chunk_file(self._directory, root, temporary, data)
+        write_chunk_file(self.directory, root, temporary, data, KEPT_MODE if self._kept else OWN_MODE)
         added, full = self._pending.add(chunk_id, temporary, f"{digits[:4]}/{digits}{suffix}", len(data))
         if not added:
             os.unlink(temporary, dir_fd=root)
@@ -221,18 +234,18 @@ class LocalStore:
         Raises:
             OSError: it is not, or the directory is no longer the one that the store's path names.
         """
-        if self._directory.writing:
-            self._pending.commit(self._directory.open_to_write(), final=True)
-            self._directory.check_in_place()
+        if self.directory.writing:
+            self._pending.commit(self.directory.open_to_write(), final=True)
+            self.directory.check_in_place()
 
     def release(self) -> None:
         """Flush, then let gc in: for servers, which keep a store open between writing operations."""
         self.flush()
-        self._directory.release()
+        self.directory.release()
 
     def in_place(self) -> bool:
         """Whether the open directory is still the one that the store's path names; also if there is none yet."""
-        return self._directory.in_place()
+        return self.directory.in_place()
 
     def iter_ids(self) -> Iterator[ChunkId]:
         """All chunks that have their final name, each once, in ascending order; whatever else is there is passed over.
@@ -240,11 +253,11 @@ class LocalStore:
         Raises:
             OSError: a directory cannot be read; `filename` is its path.
         """
-        root = self._directory.open()
+        root = self.directory.open()
         if root is None:
             return
         for prefix in list_prefixes(root):
-            ids = list_ids(self._directory, root, prefix, self._suffix)
+            ids = list_ids(self.directory, root, prefix, self.suffix)
             for chunk_id, there in zip(ids, self._look_up(root, ids, refresh=False), strict=True):
                 if there:
                     yield chunk_id
@@ -257,7 +270,7 @@ class LocalStore:
         Raises:
             OSError: it cannot be removed; `filename` is its path.
         """
-        root = self._directory.open()
+        root = self.directory.open()
         if root is None:
             return 0
         freed = self._pending.discard(root, chunk_id)
@@ -270,7 +283,7 @@ class LocalStore:
             except FileNotFoundError:
                 continue
             except OSError as error:
-                raise self._directory.with_path(error, path) from None
+                raise self.directory.with_path(error, path) from None
             freed += size
         with contextlib.suppress(OSError):  # not empty, or not there
             os.rmdir(digits[:4], dir_fd=root)
@@ -278,9 +291,9 @@ class LocalStore:
 
     def close(self) -> None:
         """Release the lock and the descriptor; what was put and not flushed is removed."""
-        if self._directory.writing:
-            self._pending.abandon(self._directory.open_to_write())
-        self._directory.close()
+        if self.directory.writing:
+            self._pending.abandon(self.directory.open_to_write())
+        self.directory.close()
 
     def __enter__(self) -> Self:
         return self
