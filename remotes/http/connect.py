@@ -35,6 +35,8 @@ def tls_context(access: Access, *, named: bool, http2: bool) -> ssl.SSLContext:
         UsageError: a certificate or key cannot be read.
     """
     context = _authorities(access.tls_ca)
+    # An end without close_notify is an error: anyone may have cut what only the end tells the length of.
+    context.options &= ~getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
     if named and access.tls_cert is not None:
         try:
             context.load_cert_chain(access.tls_cert, access.tls_key, _no_password)
@@ -85,7 +87,7 @@ def connect(address: WebAddress, tls: ssl.SSLContext | None, timeout_s: float | 
         sock = socket.create_connection((address.host, address.port), patience)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if tls is not None:
-            sock = tls.wrap_socket(sock, server_hostname=address.host)
+            sock = tls.wrap_socket(sock, server_hostname=address.host, suppress_ragged_eofs=False)
             if sock.selected_alpn_protocol() == _HTTP2:
                 sock.close()
                 return None

@@ -96,8 +96,9 @@ class Connection:
         except OSError as error:
             # What the server had to say about the request before it closed may still be there to be read.
             self._cut_short = True
-            if not self._head_done and not self._hear():
-                raise broken(error) from error
+            if not self._head_done and (trouble := self._hear()) is not None:
+                silent = isinstance(trouble, (BlockingIOError, ssl.SSLWantReadError))
+                raise broken(error if silent else trouble) from error
         self._read_head(bodiless)
 
     def _begin(self) -> None:
@@ -138,21 +139,21 @@ class Connection:
         """Send it, unless the answer comes before the end of the request and is no success: the rest need not go."""
         view = memoryview(data)
         for start in range(0, len(view), _READ_SIZE):
-            if self._poll.poll(0) and self._hear() and self._head_done and self.status >= 300:
+            if self._poll.poll(0) and self._hear() is None and self._head_done and self.status >= 300:
                 self._cut_short = True
                 return
             self._send(view[start : start + _READ_SIZE])
 
-    def _hear(self) -> bool:
-        """Take in what has come of the answer, without waiting; whether there was any."""
+    def _hear(self) -> OSError | None:
+        """Take in what has come of the answer, without waiting; what it was, if it was nothing."""
         self._socket.settimeout(0)
         try:
             self._feed(self._socket.recv(_READ_SIZE))
-        except OSError:  # nothing, only something of TLS's own, or broken
-            return False
+        except OSError as trouble:  # nothing, only something of TLS's own, or broken
+            return trouble
         finally:
             self._socket.settimeout(self._timeout_s)
-        return True
+        return None
 
     # The answer.
 
