@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -59,6 +60,7 @@ class HttpStore:
         self._suffix = suffix
         self._lock = threading.RLock()
         self._offers: Offers | None = None
+        self._round_trip_s = 0.0
         self._closed = False
         self._asking = threading.Lock()  # so that one thread asks
         self._old: list[_Lane] = []
@@ -88,7 +90,9 @@ class HttpStore:
         """What the server can do, asked once. Raises PeerError."""
         with self._asking:
             if self._offers is None:
+                began = time.monotonic()
                 self._offers = ask_offers(self._web, self._url)
+                self._round_trip_s = (time.monotonic() - began) / 2  # the connection took the other one
             return self._offers
 
     def close(self) -> None:
@@ -122,7 +126,7 @@ class HttpStore:
         """How chunks are to be got. Raises PeerError."""
         if not large and posted.Exchange.PULL.value in self.offers():
             return ByPosts(self._web, self._url, self.name, stop, self.digest)
-        return ByGets(self._web, self._url, self._suffix)
+        return ByGets(self._web, self._url, self._suffix, self._round_trip_s)
 
 
 class _Lane:
