@@ -28,6 +28,11 @@ class MessageReader:
         """Whether the stream stands in the middle of a message."""
         return self._bound is not None or bool(self._held) or self._records.buffered > 0
 
+    @property
+    def awaited(self) -> int:
+        """Bytes of the body of the message that has begun; 0 if none has."""
+        return self._records.left if self._bound is not None else 0
+
     def feed(self, data: bytes | memoryview) -> bool:
         """Add the stream's next bytes; the buffer must not change afterwards.
 

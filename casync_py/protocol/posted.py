@@ -116,6 +116,11 @@ class BodyReader:
         self._reader = MessageReader()
         self._state = _State.START
 
+    @property
+    def awaited(self) -> int:
+        """Bytes of the body of the message that has begun, for who plans the memory that it takes; 0 if none has."""
+        return self._reader.awaited
+
     def feed(self, data: bytes | memoryview) -> list[Message]:
         """The messages that are complete now; HELLO and GOODBYE are checked and left out.
 

@@ -38,7 +38,7 @@ class Served:
         """
         self.monitor = Monitor()
         self.limits = Limits(connections_max, timeout)
-        self.app = make_app(ServeOptions(tuple(map(os.fspath, folders)), **options), self.monitor)
+        self.app = make_app(ServeOptions(tuple(os.fspath(folder) for folder in folders), **options), self.monitor)
         try:
             gate = Gate(self.app, self.monitor, self.limits)
             self._running = Running(WebServer(gate, Listen("127.0.0.1").open(), self.limits))

@@ -6,14 +6,16 @@ import re
 from typing import TYPE_CHECKING
 
 from casync_py.protocol.posted import PROTOCOL_HEADER
-from casync_py.remotes.http.server.answers import Refusal, answer, refuse
+from casync_py.remotes.http.server.answers import Refusal, answer, refuse, refuse_early
 from casync_py.remotes.http.server.bodies import Gone
 from casync_py.remotes.http.server.calls import Call
-from casync_py.remotes.http.server.places import Places, kind_of, parse_path, shown
+from casync_py.remotes.http.server.page import show_folder
+from casync_py.remotes.http.server.places import Places, kind_of, parse_path, printable, shown
 from casync_py.remotes.http.server.posts import Posts
 from casync_py.remotes.http.server.reading import Reading
 from casync_py.remotes.http.server.shelf import Shelf
 from casync_py.remotes.http.server.work import Work
+from casync_py.remotes.http.server.writing import Writing
 
 if TYPE_CHECKING:
     from casync_py.monitor import Monitor
@@ -21,7 +23,9 @@ if TYPE_CHECKING:
     from casync_py.remotes.http.server.options import ServeOptions
     from casync_py.remotes.http.server.places import Names
 
-_NO_METHOD = 405
+_FILE_METHODS = (b"allow", b"GET, HEAD, PUT, OPTIONS")
+_STORE_METHODS = (b"allow", b"GET, HEAD, POST, OPTIONS")
+_WRITING = (b"ask", b"send")
 
 
 class App:
@@ -40,7 +44,14 @@ class App:
         self._work = Work()
         self._shelf = Shelf(self.places, options.settings.store_options, self._work)
         self._reading = Reading(options, self.places, self._shelf, self._work)
-        self._posts = Posts(options, self._shelf, self._work, monitor)
+        self._posts = Posts(self._shelf, self._work, monitor)
+        self._writing = Writing(options, self.places, self._shelf, self._work)
+        self._exchanges = {
+            b"pull": self._posts.pull,
+            b"has": self._posts.has,
+            b"ask": self._posts.ask,
+            b"send": self._posts.send,
+        }
         suffix = re.escape(options.settings.store_options.compressed_suffix)
         self._chunk = re.compile(rf"(.*)/([0-9a-f]{{4}})/(\2[0-9a-f]{{60}})({suffix})?".encode())
         exchanges = "pull, has, ask, send" if options.writable else "pull, has"
@@ -57,18 +68,18 @@ class App:
             if call.started:
                 self._monitor.notice(refusal.text)  # and nothing more: the connection is closed before the end
                 return
-            await refuse(send, refusal)
+            if call.received or call.header(b"expect") is not None:
+                await refuse(send, refusal)
+            else:
+                await refuse_early(send, receive, refusal)
         except Gone:
             pass
 
     async def _answer(self, call: Call) -> None:
         chunk = self._chunk.fullmatch(call.path)
         if chunk is not None:
-            names = parse_path(chunk[1])
-            if call.method == "GET":
-                await self._reading.chunk(call, names, chunk[3].decode(), chunk[4] is not None)
-                return
-            self._refuse_method(call, b"GET, HEAD, PUT")
+            await self._answer_chunk(call, parse_path(chunk[1]), chunk[3].decode(), chunk[4] is not None)
+            return
         names = parse_path(call.path)
         kind = kind_of(names[-1]) if names else None
         if kind is not None:
@@ -76,33 +87,47 @@ class App:
         else:
             await self._answer_store(call, names)
 
+    async def _answer_chunk(self, call: Call, names: Names, digits: str, compressed: bool) -> None:
+        if call.method == "GET":
+            await self._reading.chunk(call, names, digits, compressed)
+        elif call.method == "PUT":
+            self._check_writable(call)
+            await self._writing.chunk(call, names, digits, compressed)
+        else:
+            await self._tell_methods(call)
+
     async def _answer_file(self, call: Call, names: Names, kind: str) -> None:
         if call.method == "GET":
             await self._reading.file(call, names, kind)
+        elif call.method == "PUT":
+            self._check_writable(call)
+            await (self._writing.archive if kind == "archive" else self._writing.index)(call, names)
         else:
-            self._refuse_method(call, b"GET, HEAD, PUT")
+            await self._tell_methods(call)
+
+    async def _tell_methods(self, call: Call) -> None:
+        if call.method != "OPTIONS":
+            raise Refusal(405, f"{printable(call.path)}: {call.method} is not for files", [_FILE_METHODS])
+        await answer(call.send, 204, [_FILE_METHODS])
 
     async def _answer_store(self, call: Call, names: Names) -> None:
         if call.method == "OPTIONS":
-            allowed = (b"allow", b"GET, HEAD, POST, OPTIONS")
-            await answer(call.send, 204, [allowed, self._protocol])
+            await answer(call.send, 204, [_STORE_METHODS, self._protocol])
         elif call.method == "POST":
-            await self._post(call, names)
+            exchange = self._exchanges.get(call.query)
+            if exchange is None:
+                raise Refusal(400, f"{shown(names)}: POST needs ?pull, ?has, ?ask or ?send")
+            if call.query in _WRITING:
+                self._check_writable(call)
+            await exchange(call, names)
         elif call.method == "GET":
-            raise Refusal(404, f"{shown(names)}: No such file")
+            await show_folder(call, self.options, self.places, names, self._work)
         else:
-            self._refuse_method(call, b"GET, HEAD, POST, OPTIONS")
+            raise Refusal(405, f"{shown(names)}: {call.method} is not for stores and folders", [_STORE_METHODS])
 
-    async def _post(self, call: Call, names: Names) -> None:
-        if call.query == b"pull":
-            await self._posts.pull(call, names)
-        elif call.query == b"has":
-            await self._posts.has(call, names)
-        else:
-            raise Refusal(404, f"{shown(names)}: No such exchange")
-
-    def _refuse_method(self, call: Call, allowed: bytes) -> None:
-        raise Refusal(405, f"{call.method} is not for this", [(b"allow", allowed)])
+    def _check_writable(self, call: Call) -> None:
+        if not self.options.writable:
+            raise Refusal(403, f"{printable(call.path)}: This server takes nothing, it only gives")
 
     def close(self) -> None:
         """Finish what is being worked on and close everything; twice is fine."""

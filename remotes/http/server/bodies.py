@@ -56,6 +56,7 @@ async def events(call: Call) -> AsyncIterator[bytes]:
         if event["type"] == "http.disconnect":
             raise Gone
         more = event.get("more_body", False)
+        call.received = not more
         data: bytes = event.get("body", b"")
         if data:
             yield data
@@ -84,8 +85,11 @@ async def pieces(call: Call, limit: int) -> AsyncIterator[bytes]:
 
 
 @asynccontextmanager
-async def whole(call: Call, limit: int, work: Work) -> AsyncIterator[bytes]:
+async def whole(call: Call, limit: int, work: Work) -> AsyncIterator[tuple[bytes, bool]]:
     """A body in memory; what it takes counts until the context ends.
+
+    Returns:
+        The body, and whether the turn at something large was taken for it.
 
     Raises:
         Refusal: 413, it has more than `limit` bytes; 503, there is no room for it; or as `declared_size`.
@@ -108,4 +112,6 @@ async def whole(call: Call, limit: int, work: Work) -> AsyncIterator[bytes]:
             if total > SMALL and not is_large:
                 is_large = True
                 await room.enter_async_context(work.large.of(1))
-        yield b"".join(held)
+        body = b"".join(held)
+        held.clear()
+        yield body, is_large

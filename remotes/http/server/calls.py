@@ -26,7 +26,7 @@ class Call:
         received: the whole body was.
     """
 
-    __slots__ = ("_headers", "head", "method", "path", "query", "receive", "scheme", "send", "started")
+    __slots__ = ("_headers", "head", "method", "path", "query", "receive", "received", "scheme", "send", "started")
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         method: str = scope["method"]
@@ -38,6 +38,7 @@ class Call:
         self.receive = receive
         self.send = send
         self.started = False
+        self.received = method not in ("POST", "PUT")  # of others, whatever comes is passed over
         self._headers: list[tuple[bytes, bytes]] = scope["headers"]
 
     def header(self, name: bytes) -> bytes | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
@@ -59,6 +60,11 @@ class Commits:
         if self._task is None:
             self._task = asyncio.create_task(self._flush())
         await asyncio.shield(mine)
+
+    async def look_at(self) -> None:
+        """Something could not be written: find out whether anything still can."""
+        with suppress(OSError):
+            await self.durable()
 
     async def _flush(self) -> None:
         while self._next is not None:

@@ -13,7 +13,6 @@ from casync_py.remotes.http.server.answers import Refusal, answer, of_os_error
 from casync_py.remotes.http.server.conditions import date_of, is_known, wanted_range
 from casync_py.remotes.http.server.places import shown
 from casync_py.remotes.http.server.work import SMALL
-from casync_py.store.chunk import Chunk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from casync_py.remotes.http.server.places import Names, Places
     from casync_py.remotes.http.server.shelf import OpenStore, Shelf
     from casync_py.remotes.http.server.work import Work
+    from casync_py.store.chunk import Chunk
     from casync_py.store.local import LocalStore
 
 AT_ONCE = 256 << 10

@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 _READERS = 8  # more where a disk is slow help little, and fewer let one slow file hold up the others
 _FLUSHERS = 2
-_BODIES = 48 << 20  # bytes of request bodies that may be in memory, those of `SMALL` or less
+_BODIES = 32 << 20  # bytes of request bodies that may be in memory, those of `SMALL` or less
 SMALL = 1 << 20
 """Bytes of a body, or of a plain chunk, that many may have at once; what is larger takes its turn, one at a time."""
 PIECE = 256 << 10
