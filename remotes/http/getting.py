@@ -29,6 +29,7 @@ _POSTS = 6  # at once: what may be asked ahead is in flight even where a round t
 _LEAST_IDS, _MOST_IDS = 16, 1024
 _USUAL = 32 << 10  # stored bytes of a chunk that are expected before any came
 _GETS = 32  # at once, at most
+_WORK_S = 1e-3  # processor time that a request takes, until it is known better: rather too much
 _ANSWERS = (200, *NOT_THERE)
 _ANSWERS_IN_SEVERAL_FORMS = (*_ANSWERS, NOT_IN_THIS_FORM)
 
@@ -146,14 +147,19 @@ class ByGets:
 
     most = 1
 
-    def __init__(self, web: Web, store: str, suffix: str) -> None:
-        """Args: store: URL. suffix: of compressed chunks' files."""
-        self.threads = 2
+    def __init__(self, web: Web, store: str, suffix: str, round_trip_s: float) -> None:
+        """
+        Args:
+            store: URL.
+            suffix: of compressed chunks' files.
+            round_trip_s: about how long a request takes, until it is known better; 0: unknown.
+        """
         self._web = web
         self._store = store
         self._suffixes = [suffix, ""] if suffix else [""]
-        self._quickest_s = 0.0  # about the shortest time that a request takes
-        self._work_s = 1e-3  # running mean of what this thread itself did in it
+        self._quickest_s = round_trip_s  # about the shortest time that a request takes
+        self._work_s = _WORK_S  # running mean of what this thread itself did in it
+        self.threads = self._worth_having()
 
     def fetch(self, ids: Sequence[ChunkId], take: Take) -> None:
         for chunk_id in ids:
@@ -183,7 +189,10 @@ class ByGets:
         """As many threads as keep one processor busy: few where the server is near, many where it is far."""
         self._work_s += (worked_s - self._work_s) / 16
         self._quickest_s = min(took_s, self._quickest_s * 1.02) if self._quickest_s else took_s
-        self.threads = max(2, min(1 + round(self._quickest_s / max(self._work_s, 1e-5)), _GETS))
+        self.threads = self._worth_having()
+
+    def _worth_having(self) -> int:
+        return max(2, min(1 + round(self._quickest_s / max(self._work_s, 1e-5)), _GETS))
 
 
 def check_media_type(value: str | None) -> None:
