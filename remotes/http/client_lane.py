@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 import time
+from contextlib import suppress
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import httpx
 
@@ -14,7 +17,7 @@ from casync_py.remotes.http.errors import TooLarge, WebError
 from casync_py.remotes.http.pace import Pace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from casync_py.monitor import Monitor
     from casync_py.remotes.http.address import WebAddress
@@ -43,10 +46,23 @@ def make_client(tls: ssl.SSLContext, *, http2: bool) -> httpx.Client:
         raise UsageError(f"The proxy that the environment names cannot be used: {error}") from None
 
 
+class _Counted:
+    """A body, once, and how many bytes of it were taken."""
+
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        self.size = 0
+        self._pieces = pieces
+
+    def __iter__(self) -> Iterator[bytes]:
+        for piece in self._pieces:
+            self.size += len(piece)
+            yield piece
+
+
 class ClientAnswer:
     """An `Answering` over httpx."""
 
-    def __init__(self, response: httpx.Response, sent: int, timeout_s: float | None) -> None:
+    def __init__(self, response: httpx.Response, content: _Counted | None, timeout_s: float | None) -> None:
         self._response = response
         self._pieces: Iterator[bytes] = response.iter_raw()
         self._pace = Pace(timeout_s)
@@ -54,7 +70,7 @@ class ClientAnswer:
         self.headers = dict(response.headers)
         self.complete = False
         self.received = sum(len(name) + len(value) + 4 for name, value in response.headers.raw)
-        self.sent = sent
+        self.sent = 0 if content is None else content.size
 
     def read(self) -> bytes:
         before = time.monotonic()
@@ -81,16 +97,6 @@ class ClientAnswer:
             pieces.append(piece)
         return b"".join(pieces)
 
-    def abort(self) -> None:
-        """Let whoever waits for the answer fail at once."""
-        stream = self._response.extensions.get("network_stream")
-        sock = None if stream is None else stream.get_extra_info("socket")
-        if sock is not None:
-            try:
-                sock.shutdown(2)
-            except OSError:
-                return
-
     def close(self) -> None:
         self._response.close()
 
@@ -113,29 +119,35 @@ class ClientLane:
         self._headers = headers
         self._timeout_s = timeout_s
         self._monitor = monitor
-        self._busy: set[ClientAnswer] = set()
+        self._sockets: WeakSet[socket.socket] = WeakSet()
+        self._closed = False
         connect_s = _CONNECT_S if timeout_s is None else min(timeout_s, _CONNECT_S)
-        self._timeout = {"connect": connect_s, "read": timeout_s, "write": timeout_s, "pool": timeout_s}
+        self._extensions = {
+            "timeout": {"connect": connect_s, "read": timeout_s, "write": timeout_s, "pool": timeout_s},
+            "trace": self._remember,
+        }
+
+    def _remember(self, event: str, details: dict[str, Any]) -> None:
+        """Keep the sockets that are made, for `close`: nothing else wakes a thread that waits for one."""
+        if event.endswith(("connect_tcp.complete", "start_tls.complete")):
+            self._sockets.add(details["return_value"].get_extra_info("socket"))
 
     def open(self, method: str, target: str, content: Content, headers: Headers) -> ClientAnswer:
-        request = httpx.Request(
-            method,
-            self._base + target,
-            headers=[*self._headers, *(headers or {}).items()],
-            content=content() if callable(content) else content,
-            extensions={"timeout": self._timeout},
-        )
+        if self._closed:
+            raise WebError("The connection was closed")
+        body = None if content is None else _Counted([content] if isinstance(content, bytes) else content())
+        lines = [*self._headers, *(headers or {}).items()]
+        if isinstance(content, bytes):
+            lines.append(("Content-Length", str(len(content))))
+        request = httpx.Request(method, self._base + target, headers=lines, content=body, extensions=self._extensions)
         try:
             response = self._client.send(request, stream=True)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise web_error(error) from error
-        answer = ClientAnswer(response, len(content) if isinstance(content, bytes) else 0, self._timeout_s)
-        self._busy.add(answer)
-        return answer
+        return ClientAnswer(response, body, self._timeout_s)
 
     def done(self, answering: object) -> None:
         answer: ClientAnswer = answering  # type: ignore[assignment]
-        self._busy.discard(answer)
         self.count(answer)
         answer.close()
 
@@ -145,8 +157,10 @@ class ClientLane:
         answer.received = answer.sent = 0
 
     def close(self) -> None:
-        for answer in list(self._busy):
-            answer.abort()
+        self._closed = True
+        for sock in list(self._sockets):
+            with suppress(OSError):  # it is not connected any more
+                sock.shutdown(socket.SHUT_RDWR)
 
 
 def web_error(error: Exception) -> WebError:
@@ -156,10 +170,11 @@ def web_error(error: Exception) -> WebError:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return WebError(f"Its certificate is not trusted: {cause.verify_message}")
         cause = cause.__cause__ or cause.__context__
+    words = "".join(letter for letter in str(error)[:120] if letter.isprintable())  # may quote what the server said
     if isinstance(error, httpx.TimeoutException):
         return WebError("Sends nothing, or takes nothing, for too long", transient=True)
     if isinstance(error, httpx.ProxyError):
         # "407 Proxy Authentication Required": what the proxy answered; its own trouble is 5xx
-        return WebError(f"The proxy failed: {error}", transient=str(error).startswith("5"))
+        return WebError(f"The proxy failed: {words}", transient=words.startswith("5"))
     transient = isinstance(error, (httpx.NetworkError, httpx.RemoteProtocolError))
-    return WebError(f"Connection failed: {error}", transient=transient)
+    return WebError(f"Connection failed: {words}", transient=transient)

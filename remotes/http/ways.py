@@ -6,7 +6,7 @@ from __future__ import annotations
 import threading
 from functools import partial
 from typing import TYPE_CHECKING
-from urllib.request import getproxies
+from urllib.request import getproxies, proxy_bypass
 
 from casync_py.remotes.http.address import parse_web
 from casync_py.remotes.http.connect import http2_is_there, tls_context
@@ -81,8 +81,9 @@ class Ways:
             return lane
 
     def _is_proxied(self, address: WebAddress) -> bool:
-        """Whether httpx may want a proxy there; it also knows of $NO_PROXY."""
-        return not self._proxies.isdisjoint({address.url.partition(":")[0], "all"})
+        return not self._proxies.isdisjoint({address.url.partition(":")[0], "all"}) and not proxy_bypass(
+            f"{address.host}:{address.port}"
+        )
 
     def _direct_lane(self, address: WebAddress, bulk: bool) -> DirectLane:
         tls = None
