@@ -33,6 +33,9 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 10
 _TRANSIENT = frozenset({408, 425, 429})
 _FINAL = frozenset({501, 505, 507})  # what a server cannot do today it cannot do tomorrow; its disk is full
+# Where half of all answers are errors, one of thousands of requests fails many times in a row by chance. Who runs out
+# of attempts gets this many times as many more, if other requests were answered meanwhile.
+_AGAIN = 2
 _WORDS = 512  # bytes of an error's body that are looked at
 _DRAINED = 1 << 16  # bytes of a body that is not wanted, read so that the connection can be used again
 _COUNTED = 1 << 20  # bytes of a stream that are counted together
@@ -110,6 +113,7 @@ class Web:
         """
         self.retry = Retry(retries)
         self.stopped = threading.Event()
+        self._answered = 0  # requests so far; only whether it changes matters, so no lock
         self._monitor = monitor
         self._ways = Ways(access, timeout if math.isfinite(timeout) else None, monitor, user_origins)
 
@@ -135,13 +139,16 @@ class Web:
             WebError: any other status, a body beyond `limit`, or no answer; it was tried as often as it may be.
         """
         attempts: Attempts | None = None
+        again, answered = _AGAIN, self._answered
         while True:
             try:
                 lane, answering = self._open(method, url, content, headers, expect, bulk=False)
                 try:
                     if answering.status not in expect:
                         raise _refusal(answering, url)
-                    return Answer(answering.status, answering.headers, answering.read_all(limit))
+                    answer = Answer(answering.status, answering.headers, answering.read_all(limit))
+                    self._answered += 1
+                    return answer
                 finally:
                     lane.done(answering)
             except WebError as error:
@@ -149,6 +156,9 @@ class Web:
                 if not error.transient:
                     raise
                 attempts = attempts or Attempts(self.retry, self.stopped)
+                if again and attempts.failures == self.retry.times > 0 and self._answered != answered:
+                    again, answered = again - 1, self._answered
+                    attempts.progress()
                 self._failed(attempts, error)
 
     @contextmanager
