@@ -183,13 +183,18 @@ def _open_store_cache(
     settings: Settings, digest: Digest, limit: int, monitor: Monitor, pool: Executor
 ) -> CacheStore | None:
     if settings.cache_store is None:
+        if settings.cache_size is not None:
+            raise UsageError("A size of the store cache is given, and no store cache (--cache-store)")
         return None
     from casync_py.store.cache import CacheStore
+    from casync_py.store.limited import LimitedStore
     from casync_py.store.local import LocalStore
 
     # No compression of its own: chunks are kept in the form in which they come.
     options = StoreOptions(Compression(None), settings.store_options.compressed_suffix)
-    store = LocalStore(local_path(settings.cache_store, "keep a store cache"), options, create=True)
+    path = local_path(settings.cache_store, "keep a store cache")
+    local = LocalStore(path, options, create=True, kept=True)
+    store = local if settings.cache_size is None else LimitedStore(local, settings.cache_size)
     return CacheStore(store, [digest], limit, monitor, jobs=max(1, settings.resources.jobs), executor=pool)
 
 
