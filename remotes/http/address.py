@@ -68,7 +68,7 @@ def parse_web(text: str) -> WebAddress:
     scheme, authority, rest = match[1].lower(), match[2], match[3]
     user, at, place = authority.rpartition("@")
     found = _HOST.fullmatch(place)
-    if found is None:
+    if found is None or "\\" in user:  # which browsers take for a slash
         raise UsageError(f"{shown(text)}: Not a host name")
     host = found[1].lower()
     port = int(found[2] or PORTS[scheme])
