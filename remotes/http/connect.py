@@ -47,19 +47,21 @@ def tls_context(access: Access, *, named: bool, http2: bool) -> ssl.SSLContext:
 
 
 def _authorities(path: str | None) -> ssl.SSLContext:
-    try:
-        if path is None and not _system_has_authorities():
-            import certifi
+    path = path or os.environ.get("SSL_CERT_FILE") or None
+    directory = None if path else os.environ.get("SSL_CERT_DIR") or None
+    if path is None and directory is None and not _system_has_authorities():
+        import certifi
 
-            return ssl.create_default_context(cafile=certifi.where())
-        return ssl.create_default_context(cafile=path)
+        path = certifi.where()
+    try:
+        return ssl.create_default_context(cafile=path, capath=directory)
     except OSError as error:
         raise UsageError(f"{path}: Cannot be certificates of authorities: {_reason(error)}") from error
 
 
 def _system_has_authorities() -> bool:
     paths = ssl.get_default_verify_paths()
-    return paths.cafile is not None or (paths.capath is not None and any(os.scandir(paths.capath)))
+    return paths.cafile is not None or (paths.capath is not None and bool(os.listdir(paths.capath)))
 
 
 def _no_password() -> str:

@@ -48,7 +48,7 @@ class Download:
         self._name = name
         self._may_restart = may_restart
         self._validator: str | None = None  # for If-Range
-        self._ranges = False
+        self._ranges: bool | None = None  # whether the server understands them; None: it does not say
         self._opened = False
         self._attempts = Attempts(web.retry, web.stopped)
         self._came = 0  # since the last failure
@@ -85,15 +85,20 @@ class Download:
                 piece = piece[dropped:]
                 if not piece:
                     continue
+            if not piece and self.size is not None and self.position < self.size:
+                self._failed(WebError("Answer ends early", self._name, transient=True))
+                continue
             self.position += len(piece)
+            if self.size is None:
+                self.size = None if piece else self.position
+            elif self.position > self.size:
+                raise WebError(f"Sends more than the {self.size} bytes that it told", self._name)
             self._progress(len(piece))
-            if not piece and self.size is None:
-                self.size = self.position
             return piece
 
     def jump(self, size: int) -> bool:
         """Go on `size` bytes further, but not beyond the end; False where that takes reading them."""
-        if not self._ranges or self._validator is None or self.size is None or self._drop:
+        if self._ranges is not True or self._validator is None or self.size is None or self._drop:
             return False
         self.close()
         self.position = min(self.position + size, self.size)
@@ -122,7 +127,7 @@ class Download:
             self._pieces = iter(())
             return
         headers = {}
-        if self.position and self._ranges and self._validator is not None:
+        if self.position and self._ranges is not False and self._validator is not None:
             headers = {"Range": f"bytes={self.position}-", "If-Range": self._validator}
         expect = (_PLAIN, _PART, _NO_SUCH_PART) if headers else (_PLAIN,)
         reply = self._connection.enter_context(self._web.stream("GET", self._url, headers=headers, expect=expect))
@@ -130,7 +135,7 @@ class Download:
         if reply.status == _PART:
             self._check_part(reply)
         elif reply.status == _PLAIN:
-            self._begin(reply)
+            self._begin(reply, bool(headers))
         else:
             self._changed()
         self._pieces = reply.iter_bytes()
@@ -146,22 +151,26 @@ class Download:
         if by_etag and reply.headers.get("etag", self._validator) != self._validator:
             self._changed()
 
-    def _begin(self, reply: Reply) -> None:
+    def _begin(self, reply: Reply, part_wanted: bool) -> None:
         """A 200: the whole file, from its beginning."""
         validator = _validator(reply.headers)
         length = reply.headers.get("content-length", "")
         size = int(length) if _LENGTH.fullmatch(length) else None
+        before = self._validator
         if self.position:
             if self._may_restart:
                 self.position = 0
-            elif validator is None or self._validator is None:
+            elif validator is None or before is None:
                 raise PeerError("Broke, and the server does not say whether the file is still the same", self._name)
-            elif validator != self._validator or size != self.size:
+            elif validator != before or size != self.size:
                 self._changed()
             self._drop = self.position
         self.size = size
         self._validator = validator
-        self._ranges = reply.headers.get("accept-ranges", "bytes").strip().lower() == "bytes"
+        told = reply.headers.get("accept-ranges", "").strip().lower()
+        self._ranges = {"bytes": True, "none": False}.get(told)
+        if part_wanted and validator == before:
+            self._ranges = False  # whatever it says
         self._opened = True
 
     def _changed(self) -> None:

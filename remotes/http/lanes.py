@@ -107,14 +107,16 @@ class DirectLane:
         chunked = content is not None and not isinstance(content, bytes) and not _has_length(headers)
         head = _head(method, target, self._headers, content, headers, chunked)
         while True:
+            if self._closed:
+                raise WebError("The connection was closed")
             connection = self._idle_connection()
             fresh = connection is None
             if connection is None:
                 connection = self._connect()
             self._busy.add(connection)
             try:
-                if self._closed:
-                    raise WebError("The connection was closed")
+                if self._closed:  # meanwhile: `close` may not have seen this one
+                    connection.abort()
                 connection.ask(head, content, chunked=chunked, bodiless=method == "HEAD")
             except BaseException as error:
                 heard = connection.heard

@@ -57,11 +57,12 @@ class Ways:
         return self._lanes[bulk].get(beginning) or self._make(beginning, bulk)
 
     def use_http2(self, beginning: str) -> Lane:
-        """The lane to an origin that chose HTTP/2; it replaces the one to which it said so."""
+        """The lane to an origin that chose HTTP/2, in place of the one on which it did."""
         with self._lock:
-            lane = self._client_lane(parse_web(beginning))
-            self._lanes[False][beginning] = lane
-        return lane
+            lane = self._lanes[False].get(beginning)
+            if lane is None or isinstance(lane, DirectLane):
+                lane = self._lanes[False][beginning] = self._client_lane(parse_web(beginning))
+            return lane
 
     def _make(self, beginning: str, bulk: bool) -> Lane:
         with self._lock:

@@ -58,7 +58,7 @@ class Breaking:
 
     Attributes:
         content, etag: may be changed in the middle.
-        ranges: whether it understands them; validators: whether it sends any.
+        ranges: whether it understands them; `told`: what it says of that.
         breaks: after how many bytes of the body of each answer; those that follow are whole.
     """
 
@@ -76,6 +76,7 @@ class Breaking:
         self.etag = etag
         self.modified = modified
         self.ranges = ranges
+        self.told = "bytes" if ranges else "none"
         self.breaks = breaks
         self.end = end
         self.after: dict[int, tuple[bytes, str | None]] = {}  # content and ETag from the request of this number on
@@ -91,8 +92,8 @@ class Breaking:
         if self.ranges and wanted and asked.headers.get("if-range") in (self.etag, self.modified):
             start, status = int(wanted[1]), 206
             lines.append(f"Content-Range: bytes {start}-{len(self.content) - 1}/{len(self.content)}")
-        elif not self.ranges:
-            lines.append("Accept-Ranges: none")
+        if self.told:
+            lines.append(f"Accept-Ranges: {self.told}")
         self.starts.append(start)
         whole = answer(status, self.content[start:], *lines)
         if len(self.starts) <= len(self.breaks):
@@ -303,6 +304,55 @@ def test_what_is_skipped_far_is_not_asked_for(web: Web, monkeypatch: pytest.Monk
         assert archive.read() == b""
         archive.close()
     assert script.starts == [0, 200_000]
+
+
+@pytest.mark.parametrize("told", ["bytes", "", "none"])
+def test_a_server_that_does_no_ranges_is_read_twice_at_most(
+    web: Web, monkeypatch: pytest.MonkeyPatch, told: str
+) -> None:
+    monkeypatch.setattr(files, "_WORTH_A_REQUEST", 10_000)
+    script = Breaking(ARCHIVE, [], ranges=False)
+    script.told = told
+    with ScriptedServer(script) as server:
+        archive = WebArchive(web, server.url("/a.catar"), "name")
+        at = len(archive.read())
+        for _ in range(8):
+            archive.skip(20_000)
+            at += 20_000
+            piece = bytes(archive.read())
+            assert piece == ARCHIVE[at : at + len(piece)]
+            at += len(piece)
+        archive.close()
+    assert script.starts == ([0, 0] if told == "bytes" else [0])
+
+
+def test_parts_of_parts(web: Web) -> None:
+    """A server may give less of the rest than was asked for, and never more."""
+
+    def script(asked: Asked) -> list[Step]:
+        if asked.number == 0:
+            return [answer(200, ARCHIVE[:100_000], 'ETag: "1"', length=len(ARCHIVE)), CLOSE]
+        start = int(asked.headers["range"][6:-1])
+        end = min(start + 50_000, len(ARCHIVE))
+        more = b"x" if asked.target == "/more" and end == len(ARCHIVE) else b""
+        return [answer(206, ARCHIVE[start:end] + more, f"Content-Range: bytes {start}-{end - 1}/{len(ARCHIVE)}")]
+
+    with ScriptedServer(script) as server:
+        archive = WebArchive(web, server.url("/a.catar"), "name")
+        with pytest.raises(WebError, match=r"Answer ends early"):
+            read_all(archive)
+        assert len(server.asked) == 4  # that was no progress to speak of
+        archive.close()
+    with ScriptedServer(script) as server:
+        web.retry = Retry(10, first_s=0.0)
+        archive = WebArchive(web, server.url("/a.catar"), "name")
+        assert read_all(archive) == ARCHIVE
+        archive.close()
+        server.asked.clear()
+        archive = WebArchive(web, server.url("/more"), "name")
+        with pytest.raises(WebError, match="Sends more than the 300000 bytes"):
+            read_all(archive)
+        archive.close()
 
 
 @settings(max_examples=40, deadline=None)

@@ -93,6 +93,9 @@ def test_an_authority_of_the_environment(
     monkeypatch.setenv("SSL_CERT_FILE", files["ca"])
     with ScriptedServer(plain, server_tls(authority)) as server:
         assert make_web().request("GET", server.url()).body == BODY
+        monkeypatch.setenv("SSL_CERT_FILE", "/nowhere")
+        with pytest.raises(UsageError, match="/nowhere: Cannot be certificates of authorities"):
+            make_web().request("GET", server.url())
 
 
 @pytest.mark.parametrize("known", ["other", None])
