@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from functools import partial
 from typing import TYPE_CHECKING
 
 from casync_py.compression import MAX_CHUNK_SIZE
 from casync_py.errors import PeerError
-from casync_py.peer.exchange import Exchange
+from casync_py.peer.exchange import Exchange as Exchanged
 from casync_py.peer.pull_stream import PullStore
 from casync_py.peer.wanted import KEPT_SIZE_DIALECT
-from casync_py.protocol import posted
-from casync_py.protocol.messages import CHUNK_DATA_MAX
+from casync_py.protocol.posted import Exchange
 from casync_py.remotes.http.fetcher import Fetcher
 from casync_py.remotes.http.getting import ByGets, ByPosts
 from casync_py.remotes.http.offers import HAS, Offers, ask_offers
@@ -63,8 +61,9 @@ class HttpStore:
         self._round_trip_s = 0.0
         self._closed = False
         self._asking = threading.Lock()  # so that one thread asks
-        self._old: list[_Lane] = []
-        self._lanes: dict[bool, _Lane] = {False: _Lane(self, large=False)}
+        self._used = False  # somebody has wanted something, and so was told if it failed
+        self._old: list[_Pull] = []
+        self._pull = _Pull(self)
 
     def get(self, chunk_id: ChunkId, limit: int = MAX_CHUNK_SIZE) -> Chunk:
         """Return the chunk, asked for before everything that only may be needed later.
@@ -74,11 +73,11 @@ class HttpStore:
             ChunkInvalid: it is too large.
             PeerError: the server failed.
         """
-        return self._lane(limit).get(chunk_id, limit)
+        return self._live().get(chunk_id, limit)
 
     def get_many(self, ids: Sequence[ChunkId], budget: int = DEFAULT_BUDGET, limit: int = MAX_CHUNK_SIZE) -> PullStream:
         """Ask ahead; the first requests go out at once."""
-        return self._lane(limit).get_many(ids, budget, limit)
+        return self._live().get_many(ids, budget, limit)
 
     def has_many(self, ids: Sequence[ChunkId]) -> list[bool]:
         """Tell for each id whether it is there: in one request, or in one for each."""
@@ -99,47 +98,39 @@ class HttpStore:
         """Ask for nothing more; streams that are open raise from now on. Twice is fine."""
         with self._lock:
             self._closed = True
-            for lane in self._lanes.values():
-                lane.exchange.close()
+            self._pull.exchange.close()
 
     def join(self) -> None:
         """Wait until no thread works for this store, after `close` and the end of its web."""
-        for lane in [*self._old, *self._lanes.values()]:
-            lane.fetcher.join()
+        for pull in [*self._old, self._pull]:
+            pull.fetcher.join()
 
-    def _lane(self, limit: int) -> PullStore:
-        """The threads for chunks of at most so many plain bytes, new ones if those that were there failed somebody."""
-        large = limit > CHUNK_DATA_MAX
+    def _live(self) -> PullStore:
+        """What gets chunks now: something new if what did has failed somebody."""
         with self._lock:
             if self._closed:
                 raise PeerError("The connection was closed", self.name)
-            lane = self._lanes.get(large)
-            if lane is None or (lane.fetcher.over and lane.used):
-                if lane is not None:
-                    self._old = [old for old in self._old if old.fetcher.alive]
-                    self._old.append(lane)
-                lane = self._lanes[large] = _Lane(self, large=large)
-            lane.used = True
-            return lane.store
+            if self._pull.fetcher.over and self._used:
+                self._old = [old for old in self._old if old.fetcher.alive]
+                self._old.append(self._pull)
+                self._pull = _Pull(self)
+            self._used = True
+            return self._pull.store
 
-    def make_way(self, large: bool, stop: threading.Event) -> Way:
+    def make_way(self, stop: threading.Event) -> Way:
         """How chunks are to be got. Raises PeerError."""
-        if not large and posted.Exchange.PULL.value in self.offers():
-            return ByPosts(self._web, self._url, self.name, stop, self.digest)
-        return ByGets(self._web, self._url, self._suffix, self._round_trip_s)
+        offers = self.offers()
+        files = ByGets(self._web, self._url, self._suffix, self._round_trip_s)
+        if Exchange.PULL.value in offers:
+            return ByPosts(self._web, self._url, self.name, files, stop, lambda: self.digest)
+        return files
 
 
-class _Lane:
-    """Threads that get chunks in one way, and what they share with those who want them.
+class _Pull:
+    """Threads that get chunks, and what they share with those who want them."""
 
-    Attributes:
-        used: somebody has wanted something, and so was told if it failed.
-    """
-
-    def __init__(self, store: HttpStore, *, large: bool) -> None:
-        """Args: large: for chunks that may be too large for a message."""
-        self.used = False
-        self.exchange = Exchange()
+    def __init__(self, store: HttpStore) -> None:
+        self.exchange = Exchanged()
         self.exchange.wanted.kept_limit = KEPT_SIZE_DIALECT
         self.store = PullStore(self.exchange, store.name)
-        self.fetcher = Fetcher(self.exchange, partial(store.make_way, large))
+        self.fetcher = Fetcher(self.exchange, store.make_way)

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Protocol
 
 from casync_py.errors import ChunkInvalid, PeerError, ProtocolError
-from casync_py.protocol.messages import REQUEST_IDS_MAX, ChunkData, Missing, Request
+from casync_py.protocol.messages import CHUNK_DATA_MAX, REQUEST_IDS_MAX, ChunkData, Message, Missing, Request
 from casync_py.protocol.posted import MEDIA_TYPE, BodyReader, Exchange, Side, body
 from casync_py.remotes.http.address import chunk_url
 from casync_py.remotes.http.errors import TooLarge, WebError
@@ -16,7 +16,7 @@ from casync_py.transport.retry import Attempts
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from casync_py.digest import Digest
     from casync_py.ids import ChunkId
@@ -70,14 +70,19 @@ class Way(Protocol):
 
 
 class ByPosts:
-    """POST ?pull. What a connection that breaks owes is asked for again."""
+    """POST ?pull. What a connection that breaks owes is asked for again; what may be there although it fits into no
+    message is asked for as a file."""
 
-    def __init__(self, web: Web, store: str, name: str, stop: threading.Event, digest: Digest | None) -> None:
+    def __init__(
+        self, web: Web, store: str, name: str, files: ByGets, stop: threading.Event, digest: Callable[[], Digest | None]
+    ) -> None:
         """
         Args:
             store: URL. name: of the store, for messages.
+            files: the other way.
             stop: ends the waiting for another attempt.
-            digest: that the ids are of, which a server that fetches from elsewhere then tries first.
+            digest: gives the one that the ids are of, as far as known; a server that fetches from elsewhere tries it
+                first.
         """
         self.threads = _POSTS
         self.most = max(_LEAST_IDS, POST_SIZE // 4 // _USUAL)
@@ -85,17 +90,16 @@ class ByPosts:
         self._web = web
         self._url = f"{store}?{Exchange.PULL.value}"
         self._name = name
+        self._files = files
         self._stop = stop
-        self._headers = {"Content-Type": MEDIA_TYPE}
-        if digest is not None:
-            self._headers[DIGEST_HEADER] = digest.name
+        self._digest = digest
 
     def fetch(self, ids: Sequence[ChunkId], take: Take) -> None:
-        owed = dict.fromkeys(ids)
+        answers = _Answers(ids, take)
         attempts = Attempts(self._web.retry, self._stop)
-        while owed:
+        while answers.owed:
             try:
-                self._post(owed, take, attempts)
+                self._post(answers, attempts)
             except WebError as error:
                 if not error.transient:
                     raise
@@ -103,43 +107,71 @@ class ByPosts:
             except PeerError as error:
                 error.name = error.name or self._name
                 raise
+        self._files.fetch(answers.doubtful, take)
 
-    def _post(self, owed: dict[ChunkId, None], take: Take, attempts: Attempts) -> None:
-        ids = list(owed)
+    def _post(self, answers: _Answers, attempts: Attempts) -> None:
+        ids = list(answers.owed)
         requests = [Request(ids[at : at + REQUEST_IDS_MAX]) for at in range(0, len(ids), REQUEST_IDS_MAX)]
         content = body(Exchange.PULL, Side.CLIENT, requests)
         reader = BodyReader(Exchange.PULL, Side.SERVER)
-        size = 0
-        with self._web.stream("POST", self._url, content=content, headers=self._headers) as reply:
+        headers = {"Content-Type": MEDIA_TYPE}
+        if (digest := self._digest()) is not None:
+            headers[DIGEST_HEADER] = digest.name
+        with self._web.stream("POST", self._url, content=content, headers=headers) as reply:
             check_media_type(reply.headers.get("content-type"))
             for piece in reply.iter_bytes():
-                if not (messages := reader.feed(piece)):
-                    continue
-                for message in messages:
-                    size += self._take(message, owed, take)
-                attempts.progress()
-                if not take.wait_for_room():
-                    owed.clear()
-                    return
+                if messages := reader.feed(piece):
+                    answers.came(messages)
+                    attempts.progress()
+                    if not answers.take.wait_for_room():
+                        answers.owed.clear()
+                        return
         if not reader.done:
             raise WebError("The answer ended early, without GOODBYE", self._name, transient=True)
         reader.finish()
-        if owed:
-            raise ProtocolError(f"Did not answer for {len(owed)} of {len(ids)} chunks")
-        self._mean += (size // len(ids) - self._mean) // 4
+        if answers.owed:
+            raise ProtocolError(f"Did not answer for {len(answers.owed)} of {len(ids)} chunks")
+        self._mean += (answers.size // answers.count - self._mean) // 4
         self.most = max(_LEAST_IDS, min(POST_SIZE // max(1, self._mean), _MOST_IDS))
 
-    def _take(self, message: object, owed: dict[ChunkId, None], take: Take) -> int:
-        assert isinstance(message, ChunkData | Missing)
-        if message.chunk_id not in owed:
-            raise ProtocolError(f"Sent chunk {message.chunk_id}, which was not asked for")
-        del owed[message.chunk_id]
-        if isinstance(message, Missing):
-            take.arrived(message)
-            return 0
-        # Owned: a chunk may be kept for long, and would keep all else alive that came with it
-        take.arrived(ChunkData(message.chunk_id, bytes(message.data), message.compressed))
-        return len(message.data)
+
+class _Answers:
+    """What came for some chunks.
+
+    Attributes:
+        owed: ids without an answer.
+        doubtful: ids of what is not there as a message, and may be too large for one.
+        size: stored bytes that came for all `count` chunks.
+    """
+
+    def __init__(self, ids: Sequence[ChunkId], take: Take) -> None:
+        self.take = take
+        self.owed = dict.fromkeys(ids)
+        self.count = len(self.owed)
+        self.doubtful: list[ChunkId] = []
+        self.size = 0
+        self._whole = take.limit <= CHUNK_DATA_MAX
+
+    def came(self, messages: Sequence[Message]) -> None:
+        """Hand on what came.
+
+        Raises:
+            ProtocolError: something that was not asked for.
+        """
+        for message in messages:
+            assert isinstance(message, ChunkData | Missing), "the order of messages allows no other"
+            chunk_id = message.chunk_id
+            if chunk_id not in self.owed:
+                raise ProtocolError(f"Sent chunk {chunk_id}, which was not asked for")
+            del self.owed[chunk_id]
+            if isinstance(message, ChunkData):
+                self.size += len(message.data)
+                # Owned: a chunk may be kept for long, and would keep all else alive that came with it
+                self.take.arrived(ChunkData(chunk_id, bytes(message.data), message.compressed))
+            elif self._whole:
+                self.take.arrived(message)
+            else:
+                self.doubtful.append(chunk_id)
 
 
 class ByGets:
