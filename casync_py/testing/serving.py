@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Self
+from http.client import HTTPConnection
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from urllib.parse import urlsplit
 
+from casync_py.compression import DEFAULT_COMPRESSION
 from casync_py.monitor import Monitor
 from casync_py.remotes.http.server.app import make_app
 from casync_py.remotes.http.server.gate import Gate
@@ -14,7 +17,22 @@ from casync_py.remotes.http.server.run import Running, WebServer
 from casync_py.transport.listen import Listen
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from types import TracebackType
+
+    from casync_py.store.chunk import Chunk
+
+
+class Answered(NamedTuple):
+    """An answer; names of headers in lower case."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        return self.body.decode()
 
 
 class Served:
@@ -46,6 +64,37 @@ class Served:
             self.app.close()
             raise
         self.url = self._running.url.rstrip("/")
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where it listens."""
+        parts = urlsplit(self.url)
+        assert parts.hostname is not None
+        assert parts.port is not None
+        return parts.hostname, parts.port
+
+    def ask(
+        self, method: str, path: str, body: bytes | Iterable[bytes] | None = None, headers: dict[str, str] | None = None
+    ) -> Answered:
+        """One request on a connection of its own; the path goes out as it is.
+
+        Args:
+            body: an iterable is sent in pieces of which the request does not say how long they are together.
+        """
+        connection = HTTPConnection(*self.address, timeout=60)
+        try:
+            in_pieces = body is not None and not isinstance(body, bytes)
+            connection.request(method, path, body, headers or {}, encode_chunked=in_pieces)
+            answer = connection.getresponse()
+            told = {name.lower(): value for name, value in answer.getheaders()}
+            return Answered(answer.status, told, answer.read())
+        finally:
+            connection.close()
+
+    def put(self, store: str, chunk: Chunk, *, suffix: str = ".cacnk") -> Answered:
+        """PUT a chunk: its stored form where there is a suffix, else its plain one."""
+        data = chunk.stored(DEFAULT_COMPRESSION) if suffix else bytes(chunk.plain())
+        return self.ask("PUT", f"{store}/{chunk.chunk_id.store_path(suffix)}", data)
 
     def close(self) -> None:
         """Finish what is in flight and end; twice is fine."""

@@ -69,6 +69,8 @@ class Reading:
         self._work = work
         compression = options.settings.store_options.compression
         self._compression = compression if compression.compressor is not None else DEFAULT_COMPRESSION
+        assert self._compression.compressor is not None, "the default compresses"
+        self._compressor = self._compression.compressor
         kept_by = b"private" if options.private else b"public"
         self._immutable = (b"cache-control", kept_by + b", " + _YEAR)
         self._asked_again = (b"cache-control", b"private, no-cache" if options.private else b"no-cache")
@@ -88,6 +90,8 @@ class Reading:
             try:
                 if call.head:
                     found = await self._work.read(_look, store.local, chunk_id, compressed)
+                    if compressed and found.converted:
+                        found = found._replace(beginning=self._compressor.magic)
                 else:
                     found = await self._find(store, chunk_id, compressed)
             except ChunkMissing:
