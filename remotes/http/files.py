@@ -6,10 +6,11 @@ import os
 import tempfile
 from typing import TYPE_CHECKING
 
-from casync_py.errors import PeerError
+from casync_py.errors import FormatError, PeerError
 from casync_py.files import unnamed_file, write_all
 from casync_py.format.constants import TRAVELLING_INDEX_MAX
 from casync_py.format.index import Index
+from casync_py.format.index_layout import HEADER_SIZE, parse_header
 from casync_py.remotes.http.download import Download
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ def fetch_index(web: Web, url: str, name: str) -> Index:
                 if max(download.position, download.size or 0) > TRAVELLING_INDEX_MAX:
                     raise PeerError(f"An index of more than {TRAVELLING_INDEX_MAX} bytes", name)
                 _keep(fd, piece)
+                if download.position - len(piece) < HEADER_SIZE:
+                    _check_beginning(fd, name)
         finally:
             download.close()
         return Index.open(os.dup(fd), name)
@@ -49,6 +52,17 @@ def _unnamed_file() -> int:
         return unnamed_file()
     except OSError as error:
         raise OSError(error.errno, error.strerror, tempfile.gettempdir()) from None
+
+
+def _check_beginning(fd: int, name: str) -> None:
+    """What is no index need not come to its end, if it has one."""
+    beginning = os.pread(fd, HEADER_SIZE, 0)
+    if len(beginning) == HEADER_SIZE:
+        try:
+            parse_header(beginning)
+        except FormatError as error:
+            error.name = name
+            raise
 
 
 def _keep(fd: int, piece: bytes) -> None:

@@ -193,7 +193,7 @@ def test_an_index_that_is_too_large(web: Web, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(files, "TRAVELLING_INDEX_MAX", 100_000)
 
     def endless(_asked: Asked) -> Iterator[bytes]:
-        yield answer(200, b"", length=-1)
+        yield answer(200, INDEX[:64], length=-1)
         while True:
             yield bytes(1 << 16)
 
@@ -203,6 +203,17 @@ def test_an_index_that_is_too_large(web: Web, monkeypatch: pytest.MonkeyPatch) -
     for script in (endless, told):
         with ScriptedServer(script) as server, pytest.raises(PeerError, match="An index of more than 100000 bytes"):
             fetch_index(web, server.url("/a.caibx"), "name")
+
+
+def test_what_is_no_index_is_not_read_to_its_end(web: Web) -> None:
+    def endless(_asked: Asked) -> Iterator[bytes]:
+        yield answer(200, b"<html>", length=-1)
+        while True:
+            yield bytes(1 << 16)
+
+    with ScriptedServer(endless) as server, pytest.raises(FormatError, match="Not an index") as caught:
+        fetch_index(web, server.url("/a.caibx"), "name")
+    assert caught.value.name == "name"
 
 
 def test_a_full_disk(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
