@@ -167,6 +167,7 @@ def test_from_the_tree_of_another_store(
     tmp_path: Path,
 ) -> None:
     """What was extracted from one server goes to another: the same index, whatever is in between."""
+    (there / "deep/er").mkdir(parents=True)
     nginx, ours = start_nginx(published_once.folder), serve(there, "--writable")
     done = cli("extract", f"{nginx.url}/tree.caidx", tmp_path / "copy")
     assert done.returncode == 0, done.stderr
