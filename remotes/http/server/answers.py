@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from contextlib import suppress
 from typing import Any
 
 Scope = MutableMapping[str, Any]
@@ -16,8 +14,6 @@ Header = tuple[bytes, bytes]
 
 TEXT = (b"content-type", b"text/plain; charset=utf-8")
 _NOT_KEPT = (b"cache-control", b"no-store")  # of a chunk that is not here yet, a cache would say so for too long
-_DROPPED_MAX = 8 << 20  # bytes; a second's worth at 64 Mbit/s
-_DROPPED_S = 2.0
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.ESTALE, errno.ENXIO)
@@ -64,29 +60,14 @@ async def answer(send: Send, status: int, headers: Iterable[Header] = (), body: 
     await send({"type": "http.response.body", "body": body or b""})
 
 
-async def refuse(send: Send, refusal: Refusal) -> None:
-    """Send a refusal."""
-    headers = [TEXT, _NOT_KEPT, *refusal.headers]
-    await answer(send, refusal.status, headers, refusal.text.encode("utf-8", "replace") + b"\n")
+async def refuse(send: Send, refusal: Refusal, *, end: bool = False) -> None:
+    """Send a refusal.
 
-
-async def refuse_early(send: Send, receive: Receive, refusal: Refusal) -> None:
-    """Send a refusal before the request's body has come, and end the connection.
-
-    What comes meanwhile is taken and dropped, up to a bound: a connection that is closed while something is on its way
-    is reset, and the client may never see why.
+    Args:
+        end: the connection ends with it, because a body that nobody wants is on its way; the guard of the connection
+            sees to it that the answer is read.
     """
-    body = refusal.text.encode("utf-8", "replace") + b"\n"
-    length = (b"content-length", b"%d" % len(body))
-    headers = [TEXT, _NOT_KEPT, *refusal.headers, length, (b"connection", b"close")]
-    await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body, "more_body": True})
-    left = _DROPPED_MAX
-    with suppress(TimeoutError):
-        async with asyncio.timeout(_DROPPED_S):
-            while left > 0:
-                event = await receive()
-                left -= len(event.get("body", b""))
-                if event["type"] == "http.disconnect" or not event.get("more_body", False):
-                    break
-    await send({"type": "http.response.body", "body": b""})
+    headers = [TEXT, _NOT_KEPT, *refusal.headers]
+    if end:
+        headers.append((b"connection", b"close"))
+    await answer(send, refusal.status, headers, refusal.text.encode("utf-8", "replace") + b"\n")

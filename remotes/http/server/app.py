@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from casync_py.protocol.posted import PROTOCOL_HEADER
-from casync_py.remotes.http.server.answers import Refusal, answer, refuse, refuse_early
+from casync_py.remotes.http.server.answers import Refusal, answer, refuse
 from casync_py.remotes.http.server.bodies import Gone
 from casync_py.remotes.http.server.calls import Call
 from casync_py.remotes.http.server.page import show_folder
@@ -68,10 +68,7 @@ class App:
             if call.started:
                 self._monitor.notice(refusal.text)  # and nothing more: the connection is closed before the end
                 return
-            if call.received or call.header(b"expect") is not None:
-                await refuse(send, refusal)
-            else:
-                await refuse_early(send, receive, refusal)
+            await refuse(send, refusal, end=not call.received)
         except Gone:
             pass
 
