@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import math
 import threading
-import time
 from contextlib import contextmanager
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
-from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from casync_py.errors import UsageError
-from casync_py.remotes.http.address import parse_web, redirected, shown
+from casync_py.remotes.http.address import shown
 from casync_py.remotes.http.errors import WebError
+from casync_py.remotes.http.judging import REDIRECTS, next_url, refusal
 from casync_py.remotes.http.lanes import ChoseHttp2
 from casync_py.remotes.http.ways import Ways
 from casync_py.transport.retry import Attempts, Retry
@@ -29,15 +26,10 @@ if TYPE_CHECKING:
 __all__ = ["Answer", "Reply", "Web", "WebError"]
 
 OK = (200,)
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 10
-_TRANSIENT = frozenset({408, 425, 429})
-_FINAL = frozenset({501, 505, 507})  # what a server cannot do today it cannot do tomorrow; its disk is full
 # Where half of all answers are errors, one of thousands of requests fails many times in a row by chance. Who runs out
 # of attempts gets this many times as many more, if other requests were answered meanwhile.
 _AGAIN = 2
-_WORDS = 512  # bytes of an error's body that are looked at
-_DRAINED = 1 << 16  # bytes of a body that is not wanted, read so that the connection can be used again
 _COUNTED = 1 << 20  # bytes of a stream that are counted together
 
 
@@ -145,7 +137,7 @@ class Web:
                 lane, answering = self._open(method, url, content, headers, expect, bulk=False)
                 try:
                     if answering.status not in expect:
-                        raise _refusal(answering, url)
+                        raise refusal(answering, url)
                     answer = Answer(answering.status, answering.headers, answering.read_all(limit))
                     self._answered += 1
                     return answer
@@ -182,7 +174,7 @@ class Web:
             raise
         try:
             if answering.status not in expect:
-                raise _refusal(answering, url)
+                raise refusal(answering, url)
             yield Reply(lane, answering, shown(url))
         finally:
             lane.done(answering)
@@ -217,14 +209,14 @@ class Web:
             except ChoseHttp2:
                 lane = self._ways.use_http2(url[:at])
                 answering = lane.open(method, url[at:], content, headers)
-            if answering.status not in _REDIRECTS or answering.status in expect:
+            if answering.status not in REDIRECTS or answering.status in expect:
                 coding = answering.headers.get("content-encoding", "identity")
                 if coding != "identity" and answering.status in expect:
                     lane.done(answering)
                     raise WebError(f"Answers with Content-Encoding {coding[:20]!r}, which was not asked for")
                 return lane, answering
             try:
-                url = _next_url(method, url, answering)
+                url = next_url(method, url, answering)
             finally:
                 lane.done(answering)
         raise WebError(f"Redirects more than {_MOST_REDIRECTS} times")
@@ -242,73 +234,3 @@ def _with_path(url: str) -> str:
         return url
     end = len(url) if query < 0 else query
     return f"{url[:end]}/{url[end:]}"
-
-
-def _next_url(method: str, url: str, answering: Answering) -> str:
-    """Where a redirect leads."""
-    status = answering.status
-    location = answering.headers.get("location")
-    _drain(answering)
-    if location is None:
-        raise WebError(f"Answers {status}, but not where to go", status=status)
-    if method not in {"GET", "HEAD", "OPTIONS"} and status not in {307, 308}:
-        raise WebError(f"Answers {status} to {method}: elsewhere it would not be the same request", status=status)
-    try:
-        target = redirected(parse_web(url), location)
-    except (UsageError, ValueError) as error:
-        raise WebError(f"Redirects to what is no URL of a web server: {shown(location)}", status=status) from error
-    if url.startswith("https:") and not target.url.startswith("https:"):
-        raise WebError(f"Redirects from https to http: {target.shown}", status=status)
-    return target.url
-
-
-def _drain(answering: Answering) -> None:
-    """Read a short body that is not wanted; a connection with more of it is not used again."""
-    size = 0
-    try:
-        while size < _DRAINED and (piece := answering.read()):
-            size += len(piece)
-    except WebError:
-        return
-
-
-def _refusal(answering: Answering, url: str) -> WebError:
-    """An unexpected status as an error; our servers say in one line of text what is wrong."""
-    status = answering.status
-    words = b""
-    try:
-        while len(words) < _DRAINED and (piece := answering.read()):
-            words += piece
-    except WebError:  # what came of it is enough
-        pass
-    reason = "No such file" if status in {404, 410} else f"Server answers {status} {_phrase(status)}".rstrip()
-    if answering.headers.get("content-type", "").startswith("text/plain"):
-        lines = words[:_WORDS].decode("utf-8", "replace").strip().splitlines() or [""]
-        line = "".join(letter for letter in lines[0] if letter.isprintable())[:200]
-        reason += f": {line}" if line else ""
-    return WebError(
-        reason,
-        shown(url),
-        status=status,
-        transient=status in _TRANSIENT or (500 <= status < 600 and status not in _FINAL),
-        retry_after=_retry_after(answering.headers.get("retry-after")),
-    )
-
-
-def _phrase(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return ""
-
-
-def _retry_after(text: str | None) -> float | None:
-    """Seconds, from seconds or a date."""
-    if text is None:
-        return None
-    if text.isascii() and text.isdigit():
-        return float(text[:6])
-    try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
-    except (ValueError, OverflowError, OSError):
-        return None
