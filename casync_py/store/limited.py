@@ -22,7 +22,7 @@ from casync_py.store.kept import drop
 from casync_py.store.usage import kept_files, measure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 
     from casync_py.store.base import ChunkStream
     from casync_py.store.chunk import Chunk
@@ -39,16 +39,25 @@ class LimitedStore:
     What is being read, and what was pinned, is spared, whatever the limit says. Thread-safe.
     """
 
-    def __init__(self, store: LocalStore, limit: int, *, clock: Callable[[], int] = time.time_ns) -> None:
+    def __init__(
+        self,
+        store: LocalStore,
+        limit: int,
+        *,
+        spared: Container[ChunkId] = (),
+        clock: Callable[[], int] = time.time_ns,
+    ) -> None:
         """Take `store`, which was opened with `kept`, and is closed together with this one.
 
         Args:
             limit: bytes.
+            spared: chunks that stay, besides those that are pinned.
             clock: of the same kind as files' times.
         """
         self.name = store.name
         self._store = store
         self._limit = limit
+        self._spared = spared
         self._clock = clock
         self._lock = threading.Lock()  # guards what follows
         self._used: dict[ChunkId, int] = {}
@@ -195,7 +204,8 @@ class LimitedStore:
             if size > self._limit:
                 size -= self._evict(root, usage.oldest(size - self._limit + part))
             with self._lock:
-                self._room = max(min(self._limit - size, part), part // _PARTS)
+                self._grown |= size > self._limit  # the rest was spared: `close` looks again
+                self._room = min(self._limit - size, part) if size <= self._limit else part
         finally:
             self._tidying.release()
 
@@ -216,4 +226,5 @@ class LimitedStore:
         return freed
 
     def _is_spared(self, digits: str) -> bool:
-        return bool(self._pinned) and ChunkId.from_hex(digits) in self._pinned
+        chunk_id = ChunkId.from_hex(digits)
+        return chunk_id in self._pinned or chunk_id in self._spared
