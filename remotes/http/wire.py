@@ -95,7 +95,7 @@ class Connection:
             raise WebError(f"Takes nothing for {self._pace.timeout_s:g} s", transient=True) from error
         except OSError as error:
             # What the server had to say about the request before it closed may still be there to be read.
-            self._cut_short = True
+            self._cut()
             if not self._head_done and (trouble := self._hear()) is not None:
                 silent = isinstance(trouble, (BlockingIOError, ssl.SSLWantReadError))
                 raise broken(error if silent else trouble) from error
@@ -140,9 +140,14 @@ class Connection:
         view = memoryview(data)
         for start in range(0, len(view), _READ_SIZE):
             if self._poll.poll(0) and self._hear() is None and self._head_done and self.status >= 300:
-                self._cut_short = True
+                self._cut()
                 return
             self._send(view[start : start + _READ_SIZE])
+
+    def _cut(self) -> None:
+        """The rest of the request will not go out, which the server may wait for."""
+        self._cut_short = True
+        self.reusable = False  # the answer may be complete already
 
     def _hear(self) -> OSError | None:
         """Take in what has come of the answer, without waiting; what it was, if it was nothing."""

@@ -74,6 +74,16 @@ def test_requests_go_to_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     assert monitor.sent == 14
 
 
+def test_cookies_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    with ScriptedServer(lambda _asked: [answer(200, b"", "Set-Cookie: a=b; Path=/")]) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.origin)
+        web = make_web()
+        for _ in range(2):
+            web.request("GET", "http://server.example/")
+        web.close()
+        assert "cookie" not in proxy.asked[1].headers
+
+
 @pytest.mark.parametrize("which", ["127.0.0.1", "*", "localhost,127.0.0.1"])
 def test_no_proxy(monkeypatch: pytest.MonkeyPatch, which: str) -> None:
     with ScriptedServer(plain) as server, ScriptedServer(plain) as proxy:

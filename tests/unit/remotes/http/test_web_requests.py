@@ -230,6 +230,36 @@ def test_what_follows_an_answer_is_no_answer(web: Web, body: bytes, more: bytes)
         assert server.connections == 3
 
 
+def test_an_answer_that_nobody_asked_for_is_not_taken_for_the_next(web: Web) -> None:
+    """It comes while the connection is idle."""
+    idle, poisoned = threading.Event(), threading.Event()
+
+    def script(asked: Asked) -> Iterator[Step]:
+        yield answer(200, BODY)
+        if asked.number == 0:
+            idle.wait(10)
+            yield answer(200, b"poison")
+            poisoned.set()
+
+    with ScriptedServer(script) as server:
+        assert web.request("GET", server.url()).body == BODY
+        idle.set()
+        assert poisoned.wait(10)
+        assert web.request("GET", server.url()).body == BODY
+        assert server.connections == 2
+
+
+def test_a_stall_on_a_used_connection_is_a_failure() -> None:
+    """Not one of the connections that were closed while idle, of which none counts."""
+    web = make_web(timeout=0.1)
+    with ScriptedServer(in_turn([answer(200)], [10.0])) as server:
+        web.request("GET", server.url())
+        with pytest.raises(WebError, match=r"Sends nothing for 0.1 s"):
+            web.request("GET", server.url())
+        assert len(server.asked) == 2
+    web.close()
+
+
 # What is too much.
 
 
@@ -363,7 +393,8 @@ def test_a_refusal_before_the_whole_request_came_is_heard(web: Web) -> None:
             sent.append(1)
             yield bytes(1 << 16)
 
-    refusal = answer(413, b"Too large", "Content-Type: text/plain", "Connection: close")
+    refusal = answer(413, b"Too large", "Content-Type: text/plain")
+    ends = []
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
         def refuse() -> None:
@@ -371,16 +402,17 @@ def test_a_refusal_before_the_whole_request_came_is_heard(web: Web) -> None:
             with sock:
                 sock.recv(100)
                 sock.sendall(refusal)
-                sock.shutdown(socket.SHUT_WR)
                 while sock.recv(1 << 20):
                     pass
+                ends.append("by the client")  # which cannot use it again: it owes the rest of the request
 
         thread = threading.Thread(target=refuse)
         thread.start()
         with pytest.raises(WebError, match=r"413 .*: Too large"):
             web.request("PUT", f"http://127.0.0.1:{listening.getsockname()[1]}/", content=pieces)
         assert len(sent) < 4000
-        thread.join()
+        thread.join(10)
+        assert ends
 
 
 @pytest.mark.parametrize("coding", ["gzip", "br"])
