@@ -195,8 +195,8 @@ class HttpSink:
         with self._changed:
             asked.wanted = wanted
             while self._asked and (first := self._asked[0]).wanted is not None:
-                self._asked.popleft()
                 self._answered(first, first.wanted)
+                self._asked.popleft()  # not before: nobody may take this for done if it fails
             self._changed.notify_all()
 
     def _answered(self, asked: _Asked, wanted: Sequence[ChunkId]) -> None:
