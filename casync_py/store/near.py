@@ -41,7 +41,7 @@ class Near:
     def __init__(
         self,
         name: str,
-        open_store: Callable[[], CacheStore],
+        open_store: Callable[[bool], CacheStore],
         monitor: Monitor,
         *,
         clock: Callable[[], float] = time.monotonic,
@@ -50,7 +50,8 @@ class Near:
 
         Args:
             name: for messages.
-            open_store: its compression must be none: chunks are kept in the form in which they come.
+            open_store: told whether it is to be made; else FileNotFoundError means that there is nothing here yet. Its
+                compression must be none: chunks are kept in the form in which they come.
             monitor: gets a notice when it fails for the first time, and each time after it worked again.
         """
         self.name = name
@@ -76,14 +77,14 @@ class Near:
             if opened is not None:
                 self._leave(opened)
 
-    def _enter(self) -> _Opened | None:
+    def _enter(self, *, make: bool = False) -> _Opened | None:
         failure: OSError | None = None
         with self._lock:
             if self._opened is None and not self._closed.is_set():
                 try:
-                    self._opened = _Opened(self._open_store())
+                    self._opened = _Opened(self._open_store(make))
                 except OSError as error:
-                    failure = error
+                    failure = error if make or not isinstance(error, FileNotFoundError) else None
             if self._opened is not None:
                 self._opened.users += 1
             opened = self._opened
@@ -112,7 +113,7 @@ class Near:
 
     def keep(self, chunk: Chunk) -> bool:
         """Store a chunk that was verified; whether that was done. Raises nothing."""
-        if not self.keeps or (opened := self._enter()) is None:
+        if not self.keeps or (opened := self._enter(make=True)) is None:
             return False
         with self._lock:
             self._putting += 1

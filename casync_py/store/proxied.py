@@ -13,7 +13,7 @@ from casync_py.store.single_flight import SingleFlight
 from casync_py.store.started import started
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Generator, Sequence
     from types import TracebackType
 
     from casync_py.ids import ChunkId
@@ -33,7 +33,7 @@ class ProxiedStore:
     nor what the other store does makes it unusable.
     """
 
-    def __init__(self, near: Near, source: Store, *, second: Callable[[ChunkId], Chunk] | None = None) -> None:
+    def __init__(self, near: Near, source: Store, *, second: Store | None = None) -> None:
         """Take both, which are closed together with this one.
 
         Args:

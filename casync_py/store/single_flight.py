@@ -57,7 +57,7 @@ class SingleFlight:
         source: Store,
         keep: Callable[[Chunk], bool],
         *,
-        second: Callable[[ChunkId], Chunk] | None = None,
+        second: Store | None = None,
         name: str = "fetch",
     ) -> None:
         """Fetch nothing yet.
@@ -65,7 +65,7 @@ class SingleFlight:
         Args:
             source: gives only what is verified; stays the caller's, and is closed before `close`.
             keep: stores a chunk where those who want it find it; whether it did. Thread-safe, raises nothing.
-            second: asked for what `source` refuses and yet has, as `has_many` says.
+            second: asked for what `source` refuses, if its `has_many` says that it is there.
             name: of the threads.
         """
         self._source = source
@@ -209,13 +209,13 @@ class SingleFlight:
         second = self._second
         there = [False] * len(refused)
         if second is not None:
-            there = self._source.has_many([flight.chunk_id for flight, _ in refused])
+            there = second.has_many([flight.chunk_id for flight, _ in refused])
         for (flight, error), has in zip(refused, there, strict=True):
             if not has or second is None:
                 self._end(flight, None, error)
                 continue
             try:
-                chunk = second(flight.chunk_id)
+                chunk = second.get(flight.chunk_id)
             except (ChunkMissing, ChunkInvalid) as other:
                 self._end(flight, None, other)
             else:

@@ -34,13 +34,19 @@ def verified(chunk: Chunk, digests: Sequence[Digest], limit: int = MAX_CHUNK_SIZ
     Raises:
         ChunkInvalid: it cannot be decompressed, is empty or too large, or none of the digests gives its id.
     """
+    _find_digest(chunk, digests, limit)
+    return chunk.plain(limit)
+
+
+def _find_digest(chunk: Chunk, digests: Sequence[Digest], limit: int) -> Digest:
+    """Which of the digests gives the chunk its id. Raises as `verified`."""
     plain = chunk.plain(limit)
     chunk_id = chunk.chunk_id
     for digest in digests:
         if digest.of(plain) == chunk_id:
             if not plain:
                 break
-            return plain
+            return digest
     if not plain:
         raise ChunkInvalid(chunk_id, "It is empty")
     names = " or ".join(digest.name for digest in digests)
@@ -71,7 +77,7 @@ class Verified:
         """Wrap `store`, which is closed together with this one.
 
         Args:
-            digests: as for `verified`.
+            digests: as for `verified`; which one is tried first follows what comes.
             limit: most bytes of a plain chunk: the index's `chunk_size_max`.
             jobs, executor: as for `fetch_ahead`.
             keep: told of each chunk that is good, in the thread that found it so: a store cache's `keep`.
@@ -97,10 +103,12 @@ class Verified:
 
     def _check(self, chunk: Chunk, limit: int) -> Chunk:
         try:
-            verified(chunk, self.digests, limit)
+            digest = _find_digest(chunk, self.digests, limit)
         except ChunkInvalid as error:
             error.where = error.where or self.name
             raise
+        if digest is not self.digests[0]:  # a store's ids are mostly of one kind
+            self.digests = (digest, *(other for other in self.digests if other is not digest))
         if self._keep is not None:
             self._keep(chunk)
         return chunk
