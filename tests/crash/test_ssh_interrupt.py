@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import random
 import secrets
-import signal
 import subprocess
 import sys
 import time
@@ -17,12 +16,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from casync_py.testing.castr import store_faults
+from casync_py.testing.interrupted import LIMIT_S, interrupted
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 TRIES = int(os.environ.get("CASYNC_PY_SOAK", "4"))
-LIMIT_S = 30.0  # a hang is what is looked for: far above what a busy machine makes of a second
 
 
 @pytest.fixture(scope="module")
@@ -43,22 +42,6 @@ def made(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]) 
 CASYNC_PY = [sys.executable, "-m", "casync_py", "-lerr", "--chunk-size=4K:16K:64K"]
 
 
-def interrupted(arguments: list[str], folder: Path, environment: dict[str, str], rng: random.Random) -> None:
-    """Run a command and signal it; it may have been faster."""
-    client = subprocess.Popen([*CASYNC_PY, *arguments], cwd=folder, env=environment, stderr=subprocess.PIPE, text=True)
-    try:
-        time.sleep(rng.uniform(0.05, 1.2))
-        client.send_signal(rng.choice([signal.SIGINT, signal.SIGTERM]))
-        _, said = client.communicate(timeout=LIMIT_S)
-    finally:
-        client.kill()
-        client.wait()
-    # The server may have a word to say too, on the same stderr. Until Python has come so far as to handle signals, they
-    # do what they always do.
-    early = client.returncode in {-signal.SIGINT, -signal.SIGTERM} or "KeyboardInterrupt" in said
-    assert client.returncode == 0 or early or "casync-py: Interrupted\n" in said, said
-
-
 @pytest.mark.native
 @pytest.mark.parametrize("way", ["push", "pull"])
 def test_whenever_the_signal_comes(made: Path, environment: dict[str, str], tmp_path: Path, way: str) -> None:
@@ -71,7 +54,7 @@ def test_whenever_the_signal_comes(made: Path, environment: dict[str, str], tmp_
             arguments = ["make", f"h:{far}/made.caibx", "blob"]
         else:
             arguments = ["extract", f"h:{far}/made.caibx", str(tmp_path / f"{number}.out")]
-        interrupted(arguments, made, environment, random.Random(seed))
+        interrupted([*CASYNC_PY, *arguments], made, random.Random(seed), environment)
         if way == "push" and (far / "default.castr").exists():
             wait_for_the_server(far / "default.castr")
             assert store_faults(far / "default.castr") == []
