@@ -71,8 +71,9 @@ class ScriptedServer:
         script: gives for each request the steps of its answer; an iterator without end is fine. After the last step
             the next request of the connection is read.
         tls: context of the server's side; None: plain.
-        asked: the requests that came.
-        scheme, host: parts of `url`.
+        host: address that it listens on.
+        asked: the requests that came; `connections`: how many connections did.
+        port: where it listens.
     """
 
     script: Callable[[Asked], Iterable[Step]]

@@ -68,19 +68,19 @@ class ClientAnswer:
         self._pace = Pace(timeout_s)
         self.status = response.status_code
         self.headers = dict(response.headers)
-        self.complete = False
+        self._complete = False
         self.received = sum(len(name) + len(value) + 4 for name, value in response.headers.raw)
         self.sent = 0 if content is None else content.size
 
     def read(self) -> bytes:
         before = time.monotonic()
-        while not self.complete:
+        while not self._complete:
             try:
                 piece = next(self._pieces, None)
             except (httpx.HTTPError, httpx.StreamError) as error:
                 raise web_error(error) from error
             if piece is None:
-                self.complete = True
+                self._complete = True
             elif piece:
                 self.received += len(piece)
                 self._pace.came(len(piece), time.monotonic() - before)

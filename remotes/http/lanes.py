@@ -29,12 +29,10 @@ class Answering(Protocol):
 
     Attributes:
         status, headers: names in lower case.
-        complete: all of it was read.
     """
 
     status: int
     headers: dict[str, str]
-    complete: bool
 
     def read(self) -> bytes:
         """The next piece of the body, empty at its end. Raises WebError."""

@@ -151,7 +151,7 @@ class Web:
                 if again and attempts.failures == self.retry.times > 0 and self._answered != answered:
                     again, answered = again - 1, self._answered
                     attempts.progress()
-                self._failed(attempts, error)
+                self.failed(attempts, error)
 
     @contextmanager
     def stream(
@@ -180,10 +180,11 @@ class Web:
             lane.done(answering)
 
     def failed(self, attempts: Attempts, error: WebError) -> None:
-        """What a caller of `stream` does with a transient error: wait, or raise it."""
-        self._failed(attempts, error)
+        """Wait until it may be tried again: for `request`, and for who uses `stream`.
 
-    def _failed(self, attempts: Attempts, error: WebError) -> None:
+        Raises:
+            error: it has been tried often enough.
+        """
         self._monitor.detail(f"{error}; trying again")
         if self.stopped.is_set():
             raise error

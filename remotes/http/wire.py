@@ -33,7 +33,6 @@ class Connection:
     """One connection. One thread uses it at a time; `abort` may come from any.
 
     Attributes:
-        used: requests that were answered before.
         heard: something of the present answer came.
         status, headers: of the present answer; names in lower case, the last one of equal names.
         complete: all of the answer was read.
@@ -56,7 +55,6 @@ class Connection:
         self._keep_alive = False
         self._cut_short = False  # not all of the request went out
         self._overhead = 0
-        self.used = 0
         self.heard = False
         self.status = 0
         self.headers: dict[str, str] = {}
@@ -260,7 +258,6 @@ class Connection:
     def _finish(self) -> None:
         self.complete = True
         self.reusable = self._keep_alive and not self._cut_short
-        self.used += 1
 
     # Called by the parser.
 
