@@ -176,5 +176,6 @@ def web_error(error: Exception) -> WebError:
     if isinstance(error, httpx.ProxyError):
         # "407 Proxy Authentication Required": what the proxy answered; its own trouble is 5xx
         return WebError(f"The proxy failed: {words}", transient=words.startswith("5"))
-    transient = isinstance(error, (httpx.NetworkError, httpx.RemoteProtocolError))
+    # A server that ends an HTTP/2 connection (nginx after 1000 requests) makes h2 call what it still sends our mistake.
+    transient = isinstance(error, (httpx.NetworkError, httpx.ProtocolError))
     return WebError(f"Connection failed: {words}", transient=transient)

@@ -6,6 +6,8 @@ import os
 import socket
 import ssl
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,6 +20,7 @@ from casync_py.options import Access
 from casync_py.remotes.http import connect, ways
 from casync_py.remotes.http.web import Web, WebError
 from casync_py.testing.web import CLOSE, RESET, Asked, ScriptedServer, Step, answer
+from casync_py.transport.retry import Retry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -215,17 +218,20 @@ def test_a_connection_that_breaks_in_the_middle(
 # HTTP/2.
 
 
-@pytest.fixture(name="http2_server")
-def _http2_server(
-    start_nginx: Callable[..., Nginx], tmp_path: Path, authority: trustme.CA, files: dict[str, str]
-) -> Nginx:
+@pytest.fixture(name="start_http2")
+def _start_http2(start_nginx: Callable[..., Nginx], tmp_path: Path, authority: trustme.CA) -> Callable[..., Nginx]:
     certificate = authority.issue_cert("127.0.0.1")
     paths = tmp_path / "server.pem", tmp_path / "server.key"
     certificate.cert_chain_pems[0].write_to_path(str(paths[0]))
     certificate.private_key_pem.write_to_path(str(paths[1]))
     (tmp_path / "root").mkdir()
     (tmp_path / "root/body").write_bytes(BODY)
-    return start_nginx(tmp_path / "root", tls=paths, http2=True)
+    return partial(start_nginx, tmp_path / "root", tls=paths, http2=True)
+
+
+@pytest.fixture(name="http2_server")
+def _http2_server(start_http2: Callable[..., Nginx]) -> Nginx:
+    return start_http2()
 
 
 def test_http2_where_it_is_offered(
@@ -234,23 +240,14 @@ def test_http2_where_it_is_offered(
     monkeypatch.delenv("NO_PROXY", raising=False)
     monitor = Monitor()
     web = make_web(http2_server.url, monitor, tls_ca=files["ca"])
-    failures: list[BaseException] = []
 
-    def ask() -> None:
-        try:
-            for _ in range(10):
-                assert web.request("GET", f"{http2_server.url}/body").body == BODY
-                assert web.request("GET", f"{http2_server.url}/none", expect=(404,)).status == 404
-                assert web.request("HEAD", f"{http2_server.url}/body").headers["content-length"] == "30000"
-        except BaseException as error:
-            failures.append(error)
+    def ask(_: int) -> None:
+        assert web.request("GET", f"{http2_server.url}/body").body == BODY
+        assert web.request("GET", f"{http2_server.url}/none", expect=(404,)).status == 404
+        assert web.request("HEAD", f"{http2_server.url}/body").headers["content-length"] == "30000"
 
-    threads = [threading.Thread(target=ask) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not failures
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(ask, range(80)))
     with web.stream("GET", f"{http2_server.url}/body") as reply:
         assert b"".join(reply.iter_bytes()) == BODY
     with pytest.raises(WebError, match="Answers with more than 1000 bytes"):
@@ -261,6 +258,18 @@ def test_http2_where_it_is_offered(
     assert requests.count("GET /body 200 HTTP/2.0") == 81
     assert requests.count("GET /body 200 HTTP/1.1") == 1  # the stream
     assert monitor.received > 82 * len(BODY)
+
+
+def test_http2_connections_that_the_server_ends(
+    make_web: MakeWeb, start_http2: Callable[..., Nginx], files: dict[str, str]
+) -> None:
+    """nginx does so after 1000 requests, with answers to others still on their way."""
+    nginx = start_http2(server="keepalive_requests 20;\n")
+    web = make_web(nginx.url, tls_ca=files["ca"])
+    web.retry = Retry(20, first_s=0.001)
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: web.request("GET", f"{nginx.url}/body").body, range(200)))
+    assert set(answers) == {BODY}
 
 
 def test_without_the_extra_it_is_http1(
