@@ -74,7 +74,8 @@ def _reason(error: OSError) -> str:
 
 def http2_is_there() -> bool:
     """Whether the package is installed that HTTP/2 takes (extra `http2`)."""
-    return find_spec("h2") is not None
+    spec = find_spec("h2")
+    return spec is not None and spec.origin is not None  # not just a directory of that name
 
 
 def connect(address: WebAddress, tls: ssl.SSLContext | None, timeout_s: float | None) -> Connection | None:
