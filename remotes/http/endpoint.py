@@ -66,9 +66,12 @@ class HttpEndpoint:
         from casync_py.sync.upload import PairedUpload
 
         chunks = parse_web(store.text)
-        sink = _open_sink(chunks, plan, settings, monitor)
-        web = open_web([self._address], settings, monitor)
-        return PairedUpload(HttpFile(web, self._address, store=chunks), sink, plan)
+        file = HttpFile(open_web([self._address], settings, monitor), self._address, store=chunks)
+        try:
+            return PairedUpload(file, _open_sink(chunks, plan, settings, monitor), plan)
+        except BaseException:
+            file.abort()
+            raise
 
 
 class HttpPull:
@@ -82,7 +85,13 @@ class HttpPull:
         stores = [parse_web(locator.text) for locator in wanted.stores]
         named = [address for address in (self._index, self._archive, *stores) if address is not None]
         self._web = open_web(named, settings, monitor)
-        self._stores = [self._open_store(address, settings) for address in stores]
+        self._stores: list[HttpStore] = []
+        try:
+            for address in stores:
+                self._stores.append(self._open_store(address, settings))
+        except BaseException:
+            self.close()
+            raise
 
     def _open_store(self, address: WebAddress, settings: Settings) -> HttpStore:
         from casync_py.remotes.http.fetch import HttpStore

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+from casync_py.peer.workers import join_all
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from casync_py.peer.wanted import Answer
     from casync_py.remotes.http.getting import Way
 
+PATIENCE_S = 1.0  # for threads that are to end: nothing ends the look-up of a host, or a connection that is being made
 _URGENT = 2  # threads that are there for what is urgent alone
 
 
@@ -51,9 +54,8 @@ class Fetcher:
         self.wake()
 
     def join(self) -> None:
-        """Wait for the end of what is under way, after `stop`."""
-        for thread in list(self._threads):
-            thread.join()
+        """Wait for the end of what is under way, after `stop`, but not for long."""
+        join_all(list(self._threads), PATIENCE_S)
 
     @property
     def alive(self) -> bool:
@@ -66,7 +68,7 @@ class Fetcher:
         return self._stopped.is_set() or self._exchange.failure is not None
 
     def _start(self) -> None:
-        thread = threading.Thread(target=self._run, name=f"casync-http-fetch_{len(self._threads)}")
+        thread = threading.Thread(target=self._run, name=f"casync-http-fetch_{len(self._threads)}", daemon=True)
         self._threads.append(thread)
         thread.start()
 

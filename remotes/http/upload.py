@@ -12,6 +12,7 @@ from casync_py.peer.push_count import PushCount
 from casync_py.peer.spool import Spool, Tally
 from casync_py.peer.workers import Workers
 from casync_py.protocol.messages import ChunkData
+from casync_py.remotes.http.fetcher import PATIENCE_S
 from casync_py.remotes.http.offers import ask_offers, check_writable
 from casync_py.remotes.http.sending import ByExchanges, ByFiles, Question
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 _SPOOL_SHARE = 3  # of the memory: the pipeline has half of it
 _LEAST_SHARE = 4  # questions and bodies take no more than this share of what may be kept
+
+_COMPRESSION_S = 60.0  # more than a chunk takes; no thread of ours keeps the program from ending
 
 
 class _Asked:
@@ -104,9 +107,11 @@ class HttpSink:
         self._bodies = 0  # that are being sent
         self._waiting = False  # for all of that
         jobs = settings.resources.jobs
-        self._askers = Workers(self._ask, self._fail, self._sending.askers, "casync-http-ask")
-        self._compressors = Workers(self._compress, self._fail, jobs, "casync-http-compress")
-        self._senders = Workers(self._send, self._fail, self._sending.senders, "casync-http-send")
+        self._askers = Workers(self._ask, self._fail, self._sending.askers, "casync-http-ask", patience_s=PATIENCE_S)
+        self._compressors = Workers(self._compress, self._fail, jobs, "casync-http-compress", patience_s=_COMPRESSION_S)
+        self._senders = Workers(
+            self._send, self._fail, self._sending.senders, "casync-http-send", patience_s=PATIENCE_S
+        )
 
     # The `ChunkSink`.
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
+import time
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
@@ -465,6 +468,21 @@ def test_who_waits_is_let_go_at_once(speaks: bool) -> None:
         assert len(failures) == 1
         with pytest.raises(PeerError, match="closed"):
             opened.get(IDS[0])
+
+
+def test_a_connection_that_is_being_made_holds_up_nobody() -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, ExitStack() as others:
+        for _ in range(6):  # nobody accepts them, and the kernel drops what comes after them
+            other = others.enter_context(socket.socket())
+            other.setblocking(False)
+            other.connect_ex(full.getsockname())
+        opened = Opened(f"http://127.0.0.1:{full.getsockname()[1]}/s", timeout=60)
+        began = time.monotonic()
+        opened.close()
+        assert time.monotonic() - began < 10
+    for thread in threading.enumerate():  # now refused
+        if thread.name.startswith("casync-http-fetch"):
+            thread.join(20)
 
 
 def test_a_reader_that_is_slow_holds_no_more_than_its_budget() -> None:
