@@ -42,6 +42,8 @@ def of_os_error(shown: str, error: OSError) -> Refusal:
         return Refusal(507, text)
     if error.errno in _TABLES_FULL:
         return busy(text)
+    if error.errno == errno.EREMOTEIO:
+        return Refusal(502, text)
     status = 403 if error.errno in _FORBIDDEN else 404 if error.errno in _ABSENT else 500
     return Refusal(status, text)
 

@@ -11,7 +11,7 @@ from casync_py.remotes.http.server.bodies import Gone
 from casync_py.remotes.http.server.calls import Call
 from casync_py.remotes.http.server.page import show_folder
 from casync_py.remotes.http.server.places import Places, kind_of, parse_path, printable, shown
-from casync_py.remotes.http.server.posts import Posts
+from casync_py.remotes.http.server.posts import Posts, Pulls
 from casync_py.remotes.http.server.reading import Reading
 from casync_py.remotes.http.server.shelf import Shelf
 from casync_py.remotes.http.server.work import Work
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from casync_py.remotes.http.server.answers import Receive, Scope, Send
     from casync_py.remotes.http.server.options import ServeOptions
     from casync_py.remotes.http.server.places import Names
+    from casync_py.remotes.http.server.upstream import Upstream
 
 _FILE_METHODS = (b"allow", b"GET, HEAD, PUT, OPTIONS")
 _STORE_METHODS = (b"allow", b"GET, HEAD, POST, OPTIONS")
@@ -43,14 +44,25 @@ class App:
         self.places = Places(options.roots)
         self._work = Work()
         self._shelf = Shelf(self.places, options.settings.store_options, self._work)
-        self._reading = Reading(options, self.places, self._shelf, self._work)
-        self._posts = Posts(self._shelf, self._work, monitor)
+        self._upstream: Upstream | None = None
+        if options.upstream is None:
+            self._reading = Reading(options, self.places, self._shelf, self._work)
+            pulls = Pulls(self._shelf, self._work, monitor)
+        else:
+            from casync_py.remotes.http.server.proxying import PatientWork, ProxyReading
+            from casync_py.remotes.http.server.upstream import Upstream
+
+            self._waiting = PatientWork(self._work)
+            self._upstream = Upstream(options, self.places, self._work, monitor)
+            self._reading = ProxyReading(options, self.places, self._upstream, self._waiting)
+            pulls = Pulls(self._upstream, self._waiting, monitor)
+        posts = Posts(self._shelf, self._work)
         self._writing = Writing(options, self.places, self._shelf, self._work)
         self._exchanges = {
-            b"pull": self._posts.pull,
-            b"has": self._posts.has,
-            b"ask": self._posts.ask,
-            b"send": self._posts.send,
+            b"pull": pulls.pull,
+            b"has": pulls.has,
+            b"ask": posts.ask,
+            b"send": posts.send,
         }
         suffix = re.escape(options.settings.store_options.compressed_suffix)
         self._chunk = re.compile(rf"(.*)/([0-9a-f]{{4}})/(\2[0-9a-f]{{60}})({suffix})?".encode())
@@ -128,6 +140,9 @@ class App:
 
     def close(self) -> None:
         """Finish what is being worked on and close everything; twice is fine."""
+        if self._upstream is not None:
+            self._upstream.close()
+            self._waiting.close()
         self._work.close()
         self._shelf.close()
         self.places.close()

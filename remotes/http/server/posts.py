@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from casync_py.remotes.http.server.calls import Call
     from casync_py.remotes.http.server.places import Names
     from casync_py.remotes.http.server.shelf import Shelf
+    from casync_py.remotes.http.server.sources import Asked, Stores
     from casync_py.remotes.http.server.work import Work
-    from casync_py.store.base import Store
     from casync_py.store.local import LocalStore
 
 HAS_TYPE = "application/vnd.casync.ids"
@@ -38,11 +38,11 @@ READING = ("pull", "has")
 WRITING = ("ask", "send")
 
 
-class Posts:
-    """Answers POST."""
+class Pulls:
+    """Answers the POSTs that read."""
 
-    def __init__(self, shelf: Shelf, work: Work, monitor: Monitor) -> None:
-        self._shelf = shelf
+    def __init__(self, stores: Stores, work: Work, monitor: Monitor) -> None:
+        self._stores = stores
         self._work = work
         self._monitor = monitor
 
@@ -53,11 +53,37 @@ class Posts:
             Refusal: the body is no such request, or there is no such store.
         """
         _check_type(call, MEDIA_TYPE)
-        with await self._shelf.open(names) as store:
+        with await self._stores.open(names) as store:
             async with whole(call, _PULL_MAX, self._work) as (body, _):
                 ids = await self._work.read(_requested_ids, body)
-            pieces = PullPieces(store.local, ids, self._work.piece_size, self._monitor.detail, store.shown)
-            await call.stream(200, _MESSAGES, pieces.all(), self._work)
+            with store.reading(ids) as source:
+                pieces = PullPieces(source, ids, self._work.piece_size, self._monitor.detail, store.shown)
+                await call.stream(200, _MESSAGES, pieces.all(), self._work)
+
+    async def has(self, call: Call, names: Names) -> None:
+        """One byte for each id of the body: 1 if the chunk is there.
+
+        Raises:
+            Refusal: as `pull`.
+        """
+        _check_type(call, HAS_TYPE)
+        with await self._stores.open(names) as store:
+            async with whole(call, ID_SIZE * HAS_MAX, self._work) as (body, _):
+                if len(body) % ID_SIZE:
+                    raise Refusal(400, f"Ids have {ID_SIZE} bytes each, and the body has {len(body)}")
+                try:
+                    found = await self._work.read(_has, store.local, body)
+                except OSError as error:
+                    raise of_os_error(store.shown, error) from None
+        await answer(call.send, 200, _ANSWERS, found)
+
+
+class Posts:
+    """Answers the POSTs that write."""
+
+    def __init__(self, shelf: Shelf, work: Work) -> None:
+        self._shelf = shelf
+        self._work = work
 
     async def ask(self, call: Call, names: Names) -> None:
         """Which of an index's chunks are lacking; what is there is kept safe from gc.
@@ -96,23 +122,6 @@ class Posts:
                     await store.commits.look_at()
                     raise of_os_error(store.shown, error) from None
         await answer(call.send, 200, _MESSAGES, body_of(Exchange.SEND, Side.SERVER, ()))
-
-    async def has(self, call: Call, names: Names) -> None:
-        """One byte for each id of the body: 1 if the chunk is there.
-
-        Raises:
-            Refusal: as `pull`.
-        """
-        _check_type(call, HAS_TYPE)
-        with await self._shelf.open(names) as store:
-            async with whole(call, ID_SIZE * HAS_MAX, self._work) as (body, _):
-                if len(body) % ID_SIZE:
-                    raise Refusal(400, f"Ids have {ID_SIZE} bytes each, and the body has {len(body)}")
-                try:
-                    found = await self._work.read(_has, store.local, body)
-                except OSError as error:
-                    raise of_os_error(store.shown, error) from None
-        await answer(call.send, 200, _ANSWERS, found)
 
 
 def _check_type(call: Call, expected: str) -> None:
@@ -176,5 +185,5 @@ def _requested_ids(body: bytes) -> list[ChunkId]:
     return ids
 
 
-def _has(store: Store, body: bytes) -> bytes:
+def _has(store: Asked, body: bytes) -> bytes:
     return bytes(store.has_many([ChunkId(body[at : at + ID_SIZE]) for at in range(0, len(body), ID_SIZE)]))

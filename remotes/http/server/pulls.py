@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from casync_py.ids import ChunkId
     from casync_py.remotes.http.server.calls import Pieces
-    from casync_py.store.local import LocalStore
+    from casync_py.remotes.http.server.sources import Source
 
 
 class PullPieces:
@@ -25,7 +25,7 @@ class PullPieces:
 
     def __init__(
         self,
-        local: LocalStore,
+        local: Source,
         ids: Sequence[ChunkId],
         piece_size: Callable[[], int],
         tell: Callable[[str], None],

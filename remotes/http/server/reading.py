@@ -21,10 +21,9 @@ if TYPE_CHECKING:
     from casync_py.remotes.http.server.calls import Call, Pieces
     from casync_py.remotes.http.server.options import ServeOptions
     from casync_py.remotes.http.server.places import Names, Places
-    from casync_py.remotes.http.server.shelf import OpenStore, Shelf
+    from casync_py.remotes.http.server.sources import Opened, Source, Stores
     from casync_py.remotes.http.server.work import Work
     from casync_py.store.chunk import Chunk
-    from casync_py.store.local import LocalStore
 
 AT_ONCE = 256 << 10
 """Most bytes of a plain chunk that is read in one go, as casync's default sizes have it; others go out in pieces."""
@@ -63,9 +62,9 @@ class Found(NamedTuple):
 class Reading:
     """Answers GET and HEAD."""
 
-    def __init__(self, options: ServeOptions, places: Places, shelf: Shelf, work: Work) -> None:
+    def __init__(self, options: ServeOptions, places: Places, stores: Stores, work: Work) -> None:
         self._places = places
-        self._shelf = shelf
+        self._stores = stores
         self._work = work
         compression = options.settings.store_options.compression
         self._compression = compression if compression.compressor is not None else DEFAULT_COMPRESSION
@@ -85,7 +84,7 @@ class Reading:
             Refusal: 404, it is not there or unusable; or it cannot be read.
         """
         chunk_id = ChunkId(bytes.fromhex(digits))
-        store = self._shelf.at_hand(names) or await self._shelf.open(names)
+        store = self._stores.at_hand(names) or await self._stores.open(names)
         with store:
             try:
                 if call.head:
@@ -102,7 +101,7 @@ class Reading:
                 raise of_os_error(f"Chunk {digits} in {store.shown}", error) from None
             await self._send_chunk(call, digits, found)
 
-    async def _find(self, store: OpenStore, chunk_id: ChunkId, compressed: bool) -> Found:
+    async def _find(self, store: Opened, chunk_id: ChunkId, compressed: bool) -> Found:
         found = await self._work.read(self._get, store.local, chunk_id, compressed)
         if found is not None:
             return found
@@ -166,7 +165,7 @@ class Reading:
         status = os.fstat(fd)
         size, modified = status.st_size, status.st_mtime
         tag = b'"%x-%x-%x"' % (status.st_ino, size, status.st_mtime_ns)
-        headers = [self._asked_again, _FILE_TYPES[kind], _RANGES, (b"etag", tag), (b"last-modified", date_of(modified))]
+        headers = [*self.file_headers(kind), _RANGES, (b"etag", tag), (b"last-modified", date_of(modified))]
         if is_known(call, tag, modified):
             await answer(call.send, 304, headers, None)
             return
@@ -181,9 +180,13 @@ class Reading:
         pieces = file_pieces(fd, start, end, self._work.piece_size, (size, status.st_mtime_ns))
         await call.stream(200 if part is None else 206, headers, pieces, self._work)
 
+    def file_headers(self, kind: str) -> list[Header]:
+        """What is told of any index or archive."""
+        return [self._asked_again, _FILE_TYPES[kind]]
+
     # In a thread.
 
-    def _get(self, local: LocalStore, chunk_id: ChunkId, compressed: bool) -> Found | None:
+    def _get(self, local: Source, chunk_id: ChunkId, compressed: bool) -> Found | None:
         """A chunk of a usual size; None if it is larger, or nothing that can be used."""
         try:
             chunk = local.get(chunk_id, AT_ONCE)
@@ -203,7 +206,7 @@ class Reading:
         assert made is not None, "there is a compressor"
         return made, True
 
-    def _convert(self, local: LocalStore, chunk_id: ChunkId, compressed: bool) -> Found:
+    def _convert(self, local: Source, chunk_id: ChunkId, compressed: bool) -> Found:
         """A large chunk in the form that it is not stored in, in a file, so that sending it takes no memory."""
         data, converted = self._form(local.get(chunk_id, MAX_CHUNK_SIZE), compressed, MAX_CHUNK_SIZE)
         fd = unnamed_file()
@@ -215,7 +218,7 @@ class Reading:
         return Found(None, fd, len(data), bytes(data[:6]) if compressed else b"", converted)
 
 
-def _look(local: LocalStore, chunk_id: ChunkId, compressed: bool) -> Found:
+def _look(local: Source, chunk_id: ChunkId, compressed: bool) -> Found:
     """The chunk's file, in whichever form."""
     fd, size, is_compressed = local.open_chunk(chunk_id)
     if size > stored_limit(MAX_CHUNK_SIZE):

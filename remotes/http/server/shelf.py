@@ -7,6 +7,7 @@ import os
 import re
 import time
 from collections import OrderedDict
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Self
 
 from casync_py.remotes.http.server.answers import Refusal, of_os_error
@@ -15,8 +16,11 @@ from casync_py.remotes.http.server.places import kind_of, shown
 from casync_py.store.local import LocalStore
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from contextlib import AbstractContextManager
     from types import TracebackType
 
+    from casync_py.ids import ChunkId
     from casync_py.options import StoreOptions
     from casync_py.remotes.http.server.places import Names, Places
     from casync_py.remotes.http.server.work import Work
@@ -57,6 +61,10 @@ class OpenStore:
         self._users -= 1
         if self._retired and not self._users:
             self._work.flush(self.close)
+
+    def reading(self, ids: Sequence[ChunkId]) -> AbstractContextManager[LocalStore]:  # noqa: ARG002 - all are at hand
+        """As `Opened`."""
+        return nullcontext(self.local)
 
     @property
     def used(self) -> bool:
@@ -155,7 +163,7 @@ class Shelf:
         try:
             path = f"/proc/self/fd/{directory}/{name}"
             if create and not os.path.isdir(path):
-                _check_new_name(names)
+                check_new_name(names)
             return OpenStore(names, LocalStore(path, self._options, create=create), directory, self._work)
         except BaseException:
             os.close(directory)
@@ -167,7 +175,7 @@ class Shelf:
             self._stores.popitem()[1].close()
 
 
-def _check_new_name(names: Names) -> None:
+def check_new_name(names: Names) -> None:
     """A store must not be made where it would be in another one's way, or be taken for something else.
 
     Raises:

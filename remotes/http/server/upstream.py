@@ -1,0 +1,308 @@
+"""The server that has what is not here: its stores, each with the folder in which is kept what came from there."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Self
+from weakref import WeakSet
+
+from casync_py.compression import MAX_CHUNK_SIZE, NO_COMPRESSION
+from casync_py.digest import DIGESTS
+from casync_py.errors import PeerError
+from casync_py.options import StoreOptions
+from casync_py.protocol.messages import CHUNK_DATA_MAX
+from casync_py.protocol.posted import Exchange
+from casync_py.remotes.http.address import parse_web
+from casync_py.remotes.http.endpoint import open_web
+from casync_py.remotes.http.fetch import HttpStore
+from casync_py.remotes.http.server.answers import Refusal
+from casync_py.remotes.http.server.places import shown
+from casync_py.remotes.http.server.shelf import check_new_name
+from casync_py.store.base import DEFAULT_BUDGET
+from casync_py.store.limited import LimitedStore
+from casync_py.store.local import LocalStore
+from casync_py.store.near import Near
+from casync_py.store.proxied import ProxiedStore
+from casync_py.store.verify import Verified
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from types import TracebackType
+
+    from casync_py.ids import ChunkId
+    from casync_py.monitor import Monitor
+    from casync_py.remotes.http.server.options import ServeOptions
+    from casync_py.remotes.http.server.places import Names, Places
+    from casync_py.remotes.http.server.work import Work
+    from casync_py.store.base import ChunkStream
+    from casync_py.store.chunk import Chunk
+    from casync_py.store.proxied import Ahead
+
+_OPEN_MAX = 64  # stores that nobody uses stay open up to this many
+_RETRIES = 2  # somebody waits, who tries again himself
+
+
+class Upstream:
+    """Stores by their path in URLs, opened once each. As a `Shelf`, used in the event loop's thread."""
+
+    def __init__(self, options: ServeOptions, places: Places, work: Work, monitor: Monitor) -> None:
+        """Ask nothing yet.
+
+        Args:
+            options: with an `upstream`.
+
+        Raises:
+            UsageError: that is no URL of a web server.
+        """
+        assert options.upstream is not None
+        address = parse_web(options.upstream)
+        self.url = address.store
+        self.shown = parse_web(address.store).shown.rstrip("/")
+        self._options = options
+        self._places = places
+        self._work = work
+        self._monitor = monitor
+        settings = replace(options.settings, retries=min(_RETRIES, options.settings.retries))
+        self.web = open_web([address], settings, monitor)
+        self._jobs = max(1, options.settings.resources.jobs)
+        self._checkers = ThreadPoolExecutor(self._jobs, "casync-serve-check")
+        self._stores: OrderedDict[Names, OpenProxied] = OrderedDict()
+        self._remotes: WeakSet[HttpStore] = WeakSet()  # they live as long as their threads
+
+    def at_hand(self, names: Names) -> OpenProxied:
+        """The store at `names`, which may be nowhere."""
+        store = self._stores.get(names)
+        if store is None:
+            store = self._stores[names] = OpenProxied(names, self._open(names), self._work)
+            self._make_room(store)
+        else:
+            self._stores.move_to_end(names)
+        return store
+
+    async def open(self, names: Names, *, create: bool = False) -> OpenProxied:  # noqa: ARG002 - it is made when need be
+        """As `at_hand`."""
+        return self.at_hand(names)
+
+    def _open(self, names: Names) -> ProxiedStore:
+        url, name = self.url + _below(names), self.shown + _below(names)
+        remote = HttpStore(self.web, url, name, suffix=self._options.settings.store_options.compressed_suffix)
+        self._remotes.add(remote)
+        check = partial(Verified, remote, tuple(DIGESTS.values()), jobs=self._jobs, executor=self._checkers)
+        small, large = check(limit=CHUNK_DATA_MAX), check(limit=MAX_CHUNK_SIZE)
+        near = Near(shown(names), lambda make: self._open_near(names, store, make), self._monitor)
+        store = ProxiedStore(near, _Usual(remote, small, large), second=_Large(remote, large))
+        return store
+
+    def _open_near(self, names: Names, store: ProxiedStore, make: bool) -> LocalStore | LimitedStore:
+        """Where what comes is kept.
+
+        Raises:
+            OSError: it cannot be opened, or there is nothing yet and it is not to be made.
+        """
+        suffix = self._options.settings.store_options.compressed_suffix
+        try:
+            if make:
+                self._make_folders(names)
+            directory, name = self._places.enter(names)
+        except Refusal as refusal:
+            raise FileNotFoundError(errno.ENOENT, refusal.text) from refusal
+        try:
+            local = _Folder(directory, name, StoreOptions(NO_COMPRESSION, suffix))
+            if make and not local.exists:
+                _check_name(names)
+        except BaseException:
+            os.close(directory)
+            raise
+        limit = self._options.cache_size
+        return local if limit is None else LimitedStore(local, limit, spared=store.flights)
+
+    def _make_folders(self, names: Names) -> None:
+        """Make what a store's folder is to stand in, as far as it is not there."""
+        for length in range(1, len(names)):
+            directory, name = self._places.enter(names[:length])
+            try:
+                if name != "." and not os.path.isdir(f"/proc/self/fd/{directory}/{name}"):
+                    _check_name(names[:length])
+                    with suppress(FileExistsError):
+                        os.mkdir(name, dir_fd=directory)
+            finally:
+                os.close(directory)
+
+    def _make_room(self, newest: OpenProxied) -> None:
+        surplus = len(self._stores) - _OPEN_MAX
+        for names, store in list(self._stores.items()) if surplus > 0 else ():
+            if surplus > 0 and store is not newest and not store.used:
+                del self._stores[names]
+                store.retire()
+                surplus -= 1
+
+    def close(self) -> None:
+        """Close all stores and the connections, once no request is being answered; twice is fine."""
+        stores = [*self._stores.values()]
+        self._stores.clear()
+        self.web.close()
+        for store in stores:
+            store.close()
+        for remote in [*self._remotes]:
+            remote.join()
+        self._checkers.shutdown()
+
+
+def _check_name(names: Names) -> None:
+    """
+    Raises:
+        PermissionError: it would be in another one's way.
+    """
+    try:
+        check_new_name(names)
+    except Refusal as refusal:
+        raise PermissionError(errno.EPERM, refusal.text) from None
+
+
+def _below(names: Names) -> str:
+    return shown(names) if names else ""
+
+
+class OpenProxied:
+    """A store that is open; `with` keeps it so. What is asked of `local` may take as long as the upstream server does.
+
+    Attributes:
+        shown: its path in URLs.
+        local: what is here and there; trouble with the upstream server is an OSError of the number EREMOTEIO.
+    """
+
+    def __init__(self, names: Names, store: ProxiedStore, work: Work) -> None:
+        self.shown = shown(names)
+        self.local = Told(store, store)
+        self._store = store
+        self._work = work
+        self._users = 0
+        self._retired = False
+
+    def __enter__(self) -> Self:
+        self._users += 1
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._users -= 1
+        if self._retired and not self._users:
+            self._work.flush(self.close)
+
+    @contextmanager
+    def reading(self, ids: Sequence[ChunkId]) -> Iterator[Told]:
+        """As `Opened`: chunks are fetched before their turn comes."""
+        with self._store.ahead(ids) as ahead:
+            yield Told(ahead, self._store)
+
+    @property
+    def used(self) -> bool:
+        return self._users > 0
+
+    def retire(self) -> None:
+        """Close it as soon as nobody uses it."""
+        self._retired = True
+        if not self._users:
+            self._work.flush(self.close)
+
+    def close(self) -> None:
+        """Close it; twice is fine."""
+        self._store.close()
+
+
+class Told:
+    """A proxied store whose other server's failures are told as a local store's are."""
+
+    def __init__(self, chunks: ProxiedStore | Ahead, store: ProxiedStore) -> None:
+        self._chunks = chunks
+        self._store = store
+
+    def get(self, chunk_id: ChunkId, limit: int = MAX_CHUNK_SIZE) -> Chunk:
+        try:
+            return self._chunks.get(chunk_id, limit)
+        except PeerError as error:
+            raise _upstream_error(error) from error
+
+    def open_chunk(self, chunk_id: ChunkId) -> tuple[int, int, bool]:
+        try:
+            return self._chunks.open_chunk(chunk_id)
+        except PeerError as error:
+            raise _upstream_error(error) from error
+
+    def has_many(self, ids: Sequence[ChunkId]) -> list[bool]:
+        try:
+            return self._store.has_many(ids)
+        except PeerError as error:
+            raise _upstream_error(error) from error
+
+
+def _upstream_error(error: PeerError) -> OSError:
+    return OSError(errno.EREMOTEIO, f"The server that has it failed: {error.reason}")
+
+
+class _Folder(LocalStore):
+    """What is kept, in a directory that was entered through a descriptor."""
+
+    def __init__(self, directory: int, name: str, options: StoreOptions) -> None:
+        super().__init__(f"/proc/self/fd/{directory}/{name}", options, create=True, kept=True)
+        self._way = directory
+
+    @property
+    def exists(self) -> bool:
+        return self.directory.open() is not None
+
+    def close(self) -> None:
+        super().close()
+        way, self._way = self._way, -1
+        if way >= 0:
+            os.close(way)
+
+
+class _Usual:
+    """The upstream store as it is asked: a server of our kind for what fits into a message, any other for all."""
+
+    pipelined = True
+
+    def __init__(self, remote: HttpStore, small: Verified, large: Verified) -> None:
+        self.name = remote.name
+        self._remote = remote
+        self._small = small
+        self._large = large
+
+    def _store(self) -> Verified:
+        return self._small if Exchange.PULL.value in self._remote.offers() else self._large
+
+    def get(self, chunk_id: ChunkId, limit: int = MAX_CHUNK_SIZE) -> Chunk:
+        return self._store().get(chunk_id, limit)
+
+    def get_many(self, ids: Sequence[ChunkId], budget: int = DEFAULT_BUDGET) -> ChunkStream:
+        return self._store().get_many(ids, budget)
+
+    def has_many(self, ids: Sequence[ChunkId]) -> list[bool]:
+        return self._remote.has_many(ids)
+
+    def close(self) -> None:
+        self._remote.close()
+
+
+class _Large:
+    """What a server of our kind has that does not fit into a message."""
+
+    def __init__(self, remote: HttpStore, large: Verified) -> None:
+        self.name = remote.name
+        self._remote = remote
+        self.get = large.get
+        self.get_many = large.get_many
+        self.close = large.close
+
+    def has_many(self, ids: Sequence[ChunkId]) -> list[bool]:
+        if Exchange.PULL.value in self._remote.offers():
+            return self._remote.has_many(ids)
+        return [False] * len(ids)
