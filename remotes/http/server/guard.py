@@ -118,12 +118,15 @@ class Guarded(HttpToolsProtocol, asyncio.BufferedProtocol):
         return self.limits.buffer
 
     def buffer_updated(self, nbytes: int) -> None:
+        self.data_received(self.limits.buffer[:nbytes])  # type: ignore[arg-type] # the parser takes any buffer
+
+    def data_received(self, data: bytes) -> None:
         if self.parser is None or self.outlet.is_closing():
             return
         self.limits.idle.pop(self, None)
         self._advanced = False
-        self.data_received(self.limits.buffer[:nbytes])  # type: ignore[arg-type] # the parser takes any buffer
-        self._fruitless = 0 if self._advanced else self._fruitless + nbytes
+        super().data_received(data)
+        self._fruitless = 0 if self._advanced else self._fruitless + len(data)
         if self._fruitless > HEAD_MAX and not self.outlet.is_closing():
             self._refuse(431, "The head of the request is too large")
 
@@ -172,18 +175,26 @@ class Guarded(HttpToolsProtocol, asyncio.BufferedProtocol):
         if not self.outlet.is_closing():
             self.limits.idle[self] = None
 
+    def shutdown(self) -> None:
+        """The server ends: what is being answered is finished."""
+        if self.outlet.is_closing() and not self.outlet.unsent():
+            self.outlet.abort()
+        else:
+            super().shutdown()
+
     def look(self) -> None:
         """A second has passed."""
         self.outlet.look()
-        sent = self.outlet.sent
         if self.outlet.unsent() or self.outlet.is_closing():
+            sent = self.outlet.sent
             self._mind(slow=sent - self._sent_before < SLOWEST)
+            self._sent_before = sent
         elif self.busy:
             expecting = self.cycle.more_body and not self.flow.read_paused
             self._mind(slow=expecting and self._body_bytes - self._body_before < SLOWEST)
         elif self.cycle is None or self not in self.limits.idle:  # uvicorn minds those between requests
             self._mind_head()
-        self._sent_before, self._body_before = sent, self._body_bytes
+        self._body_before = self._body_bytes
 
     def _mind_head(self) -> None:
         """Of the first request, or of one that has begun; or a body that comes although it was answered already."""
@@ -197,7 +208,9 @@ class Guarded(HttpToolsProtocol, asyncio.BufferedProtocol):
     def _mind(self, *, slow: bool) -> None:
         self._slow_seconds = self._slow_seconds + 1 if slow else max(0, self._slow_seconds - 1)
         if self._slow_seconds > self.limits.timeout:
-            if self._can_answer():
+            if self.outlet.is_closing():
+                self.outlet.abort()
+            elif self._can_answer():
                 self._refuse(408, "The body of the request took too long")
             else:
                 self.limits.refuse("slow reader")
