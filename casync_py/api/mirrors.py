@@ -83,7 +83,8 @@ class _Connected:
     def __init__(self, session: PullSession) -> None:
         self._session = session
         try:
-            self._store = cast("PipelinedStore", session.store())
+            (store,) = session.stores()
+            self._store = cast("PipelinedStore", store)
         except BaseException:
             session.close()
             raise

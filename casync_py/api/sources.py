@@ -8,6 +8,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from casync_py.api.locations import is_standard, local_path, main_store
@@ -84,12 +85,12 @@ class Sources:
             OSError: none of them exists, or one cannot be opened.
         """
         near: list[Store] = []
-        far: dict[Hashable, Store] = {}
+        far: dict[Hashable, list[Store]] = {}
         absent: FileNotFoundError | None = None
         for endpoint in self._stores:
             if isinstance(endpoint, OffersPull):
                 if endpoint.connection not in far:
-                    far[endpoint.connection] = self._sessions[endpoint.connection].store()
+                    far[endpoint.connection] = self._sessions[endpoint.connection].stores()
                 continue
             try:
                 near.append(self._open_near(endpoint))
@@ -99,7 +100,7 @@ class Sources:
             if not near and not far and not self._settings.mirrors:
                 raise absent
             self._monitor.notice(f"{absent.filename}: No such store, going on without it")
-        return [*near, *far.values()]
+        return [*near, *chain.from_iterable(far.values())]
 
     def _open_near(self, endpoint: Endpoint) -> Store:
         if not isinstance(endpoint, OffersStore):

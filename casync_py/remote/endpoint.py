@@ -81,8 +81,8 @@ class PullSession(Protocol):
     def archive(self) -> ArchiveSource:
         """The archive that is wanted."""
 
-    def store(self) -> Store:
-        """The stores that are wanted, as one."""
+    def stores(self) -> list[Store]:
+        """The stores that are wanted, in order; as one where the other end looks through them itself."""
 
     def close(self) -> None:
         """End the connection; twice is fine."""

@@ -115,12 +115,8 @@ class HttpPull:
         assert self._archive is not None
         return WebArchive(self._web, self._archive.url, self._archive.shown)
 
-    def store(self) -> Store:
-        if len(self._stores) == 1:
-            return self._stores[0]
-        from casync_py.store.router import RouterStore
-
-        return RouterStore(self._stores)
+    def stores(self) -> list[Store]:
+        return [*self._stores]
 
     def close(self) -> None:
         for store in self._stores:

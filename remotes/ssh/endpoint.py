@@ -132,8 +132,8 @@ class SshPull:
         assert self._wanted.archive is not None
         return _NamedArchive(self._wanted.archive, self._puller.archive(self._wanted.archive.text))
 
-    def store(self) -> Store:
-        return self._puller.store(", ".join(store.text for store in self._wanted.stores))
+    def stores(self) -> list[Store]:
+        return [self._puller.store(", ".join(store.text for store in self._wanted.stores))]
 
     def close(self) -> None:
         self._puller.close()
