@@ -10,6 +10,7 @@ from casync_py.remotes.http.errors import WebError
 from casync_py.remotes.http.server.answers import Refusal, answer
 from casync_py.remotes.http.server.places import shown
 from casync_py.remotes.http.server.reading import Reading
+from casync_py.remotes.http.server.upstream import ABSENT
 from casync_py.remotes.http.server.work import Work
 from casync_py.transport.retry import Attempts
 
@@ -27,7 +28,6 @@ _WAITING = 128  # threads; most of them wait for the upstream server
 _ASKED = ("if-none-match", "if-modified-since", "range", "if-range")
 _TOLD = ("content-length", "content-range", "etag", "last-modified", "accept-ranges")
 _PASSED = (200, 206, 304, 416)
-_ABSENT = (404, 410)
 
 
 class PatientWork(Work):
@@ -84,7 +84,7 @@ class ProxyReading(Reading):
             with ExitStack() as cleanup:
                 try:
                     stream = upstream.web.stream(
-                        method, upstream.url + shown(names), headers=headers, expect=(*_PASSED, *_ABSENT)
+                        method, upstream.url + shown(names), headers=headers, expect=(*_PASSED, *ABSENT)
                     )
                     reply = cleanup.enter_context(stream)
                 except WebError as error:
@@ -95,7 +95,7 @@ class ProxyReading(Reading):
                     except WebError:
                         raise _failed(names, error) from None
                     continue
-                if reply.status in _ABSENT:
+                if reply.status in ABSENT:
                     raise Refusal(404, f"{shown(names)}: No such file")
                 told = [
                     (name.encode(), reply.headers[name].encode("latin-1")) for name in _TOLD if name in reply.headers

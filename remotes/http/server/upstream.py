@@ -14,12 +14,13 @@ from weakref import WeakSet
 
 from casync_py.compression import MAX_CHUNK_SIZE, NO_COMPRESSION
 from casync_py.digest import DIGESTS
-from casync_py.errors import PeerError
+from casync_py.errors import ChunkMissing, PeerError
 from casync_py.options import StoreOptions
 from casync_py.protocol.messages import CHUNK_DATA_MAX
 from casync_py.protocol.posted import Exchange
 from casync_py.remotes.http.address import parse_web
 from casync_py.remotes.http.endpoint import open_web
+from casync_py.remotes.http.errors import WebError
 from casync_py.remotes.http.fetch import HttpStore
 from casync_py.remotes.http.server.answers import Refusal
 from casync_py.remotes.http.server.places import shown
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from casync_py.store.proxied import Ahead
 
 _OPEN_MAX = 64  # stores that nobody uses stay open up to this many
+ABSENT = (404, 410)
 _RETRIES = 2  # somebody waits, who tries again himself
 
 
@@ -113,9 +115,9 @@ class Upstream:
         except Refusal as refusal:
             raise FileNotFoundError(errno.ENOENT, refusal.text) from refusal
         try:
-            local = _Folder(directory, name, StoreOptions(NO_COMPRESSION, suffix))
-            if make and not local.exists:
+            if make and not os.path.isdir(f"/proc/self/fd/{directory}/{name}"):
                 _check_name(names)
+            local = _Folder(directory, name, StoreOptions(NO_COMPRESSION, suffix), create=make)
         except BaseException:
             os.close(directory)
             raise
@@ -228,19 +230,29 @@ class Told:
         try:
             return self._chunks.get(chunk_id, limit)
         except PeerError as error:
-            raise _upstream_error(error) from error
+            raise self._error(chunk_id, error) from error
 
     def open_chunk(self, chunk_id: ChunkId) -> tuple[int, int, bool]:
         try:
             return self._chunks.open_chunk(chunk_id)
         except PeerError as error:
-            raise _upstream_error(error) from error
+            raise self._error(chunk_id, error) from error
 
     def has_many(self, ids: Sequence[ChunkId]) -> list[bool]:
         try:
             return self._store.has_many(ids)
         except PeerError as error:
+            if _is_absent(error):
+                return self._store.has_near(ids)
             raise _upstream_error(error) from error
+
+    def _error(self, chunk_id: ChunkId, error: PeerError) -> OSError | ChunkMissing:
+        return ChunkMissing(chunk_id, self._store.name) if _is_absent(error) else _upstream_error(error)
+
+
+def _is_absent(error: PeerError) -> bool:
+    """Whether there is no such store upstream."""
+    return isinstance(error, WebError) and error.status in ABSENT
 
 
 def _upstream_error(error: PeerError) -> OSError:
@@ -250,13 +262,9 @@ def _upstream_error(error: PeerError) -> OSError:
 class _Folder(LocalStore):
     """What is kept, in a directory that was entered through a descriptor."""
 
-    def __init__(self, directory: int, name: str, options: StoreOptions) -> None:
-        super().__init__(f"/proc/self/fd/{directory}/{name}", options, create=True, kept=True)
+    def __init__(self, directory: int, name: str, options: StoreOptions, *, create: bool) -> None:
+        super().__init__(f"/proc/self/fd/{directory}/{name}", options, create, kept=True)
         self._way = directory
-
-    @property
-    def exists(self) -> bool:
-        return self.directory.open() is not None
 
     def close(self) -> None:
         super().close()
