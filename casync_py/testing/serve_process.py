@@ -25,7 +25,7 @@ class ServeProcess:
     """A server on loopback, on a port that the system picked unless told; a context manager.
 
     Attributes:
-        url: of the first directory, without a slash at the end.
+        url: of `/`, without the slash.
         port: where it listens.
         process: the server.
         log: the file with what it writes to standard error.

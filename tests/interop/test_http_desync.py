@@ -125,8 +125,7 @@ def test_its_tree_is_ours(
     tmp_path: Path,
 ) -> None:
     """A tree that it archives and pushes is one that we list, and the other way round."""
-    url = serve(there, published_once.folder, "--writable")
-    root = url.url.removesuffix(f"/{there.name}")
+    root = serve(there, published_once.folder, "--writable").url
     source = tmp_path / "source"
     source.mkdir()
     (source / "file").write_text("content\n" * 10_000)
