@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 import time
+from collections import deque
 from contextlib import suppress
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from casync_py.remotes.http.errors import TooLarge, WebError
 from casync_py.remotes.http.pace import Pace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from casync_py.monitor import Monitor
     from casync_py.remotes.http.address import WebAddress
@@ -60,27 +61,35 @@ class _Counted:
 
 
 class ClientAnswer:
-    """An `Answering` over httpx."""
+    """An `Answering` over httpx.
 
-    def __init__(self, response: httpx.Response, content: _Counted | None, timeout_s: float | None) -> None:
+    Attributes:
+        client: that it comes through.
+        complete: all of it was read.
+    """
+
+    def __init__(
+        self, client: httpx.Client, response: httpx.Response, content: _Counted | None, timeout_s: float | None
+    ) -> None:
+        self.client = client
         self._response = response
         self._pieces: Iterator[bytes] = response.iter_raw()
         self._pace = Pace(timeout_s)
         self.status = response.status_code
         self.headers = dict(response.headers)
-        self._complete = False
+        self.complete = False
         self.received = sum(len(name) + len(value) + 4 for name, value in response.headers.raw)
         self.sent = 0 if content is None else content.size
 
     def read(self) -> bytes:
         before = time.monotonic()
-        while not self._complete:
+        while not self.complete:
             try:
                 piece = next(self._pieces, None)
             except (httpx.HTTPError, httpx.StreamError) as error:
                 raise web_error(error) from error
             if piece is None:
-                self._complete = True
+                self.complete = True
             elif piece:
                 self.received += len(piece)
                 self._pace.came(len(piece), time.monotonic() - before)
@@ -102,11 +111,15 @@ class ClientAnswer:
 
 
 class ClientLane:
-    """A `Lane` over a client, which belongs to whoever made it."""
+    """A `Lane` over clients, each of them used by one request at a time.
+
+    Not by several: httpcore 1.0 lets threads write to an HTTP/2 connection without a common lock, so that streams begin
+    out of order (nginx answers with PROTOCOL_ERROR) and headers may be packed against another request's table.
+    """
 
     def __init__(
         self,
-        client: httpx.Client,
+        make_client: Callable[[], httpx.Client],
         address: WebAddress,
         headers: list[tuple[str, str]],
         timeout_s: float | None,
@@ -114,7 +127,8 @@ class ClientLane:
     ) -> None:
         """Args: headers: that go with every request."""
         self.address = address
-        self._client = client
+        self._make_client = make_client
+        self._idle: deque[httpx.Client] = deque()
         self._base = address.url.rstrip("/")
         self._headers = headers
         self._timeout_s = timeout_s
@@ -133,23 +147,42 @@ class ClientLane:
             self._sockets.add(details["return_value"].get_extra_info("socket"))
 
     def open(self, method: str, target: str, content: Content, headers: Headers) -> ClientAnswer:
-        if self._closed:
-            raise WebError("The connection was closed")
-        body = None if content is None else _Counted([content] if isinstance(content, bytes) else content())
         lines = [*self._headers, *(headers or {}).items()]
         if isinstance(content, bytes):
             lines.append(("Content-Length", str(len(content))))
-        request = httpx.Request(method, self._base + target, headers=lines, content=body, extensions=self._extensions)
-        try:
-            response = self._client.send(request, stream=True)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise web_error(error) from error
-        return ClientAnswer(response, body, self._timeout_s)
+        while True:
+            if self._closed:
+                raise WebError("The connection was closed")
+            try:
+                client, fresh = self._idle.pop(), False
+            except IndexError:
+                client, fresh = self._make_client(), True
+            body = None if content is None else _Counted([content] if isinstance(content, bytes) else content())
+            request = httpx.Request(
+                method, self._base + target, headers=lines, content=body, extensions=self._extensions
+            )
+            try:
+                response = client.send(request, stream=True)
+            except (httpx.HTTPError, httpx.InvalidURL) as error:
+                client.close()
+                # A server may close an idle connection at any time, or end an HTTP/2 connection after so many
+                # requests (nginx after 1000): that is no trouble.
+                if fresh or not isinstance(error, (httpx.NetworkError, httpx.ProtocolError)):
+                    raise web_error(error) from error
+            except BaseException:
+                client.close()
+                raise
+            else:
+                return ClientAnswer(client, response, body, self._timeout_s)
 
     def done(self, answering: object) -> None:
         answer: ClientAnswer = answering  # type: ignore[assignment]
         self.count(answer)
         answer.close()
+        if answer.complete and not self._closed:
+            self._idle.append(answer.client)
+        else:
+            answer.client.close()
 
     def count(self, answering: object) -> None:
         answer: ClientAnswer = answering  # type: ignore[assignment]
@@ -161,6 +194,8 @@ class ClientLane:
         for sock in list(self._sockets):
             with suppress(OSError):  # it is not connected any more
                 sock.shutdown(socket.SHUT_RDWR)
+        while self._idle:
+            self._idle.pop().close()
 
 
 def web_error(error: Exception) -> WebError:

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Collection
 
-    import httpx
-
     from casync_py.monitor import Monitor
     from casync_py.options import Access
     from casync_py.remotes.http.address import WebAddress
@@ -44,7 +42,6 @@ class Ways:
         self._lock = threading.RLock()
         self._lanes: tuple[dict[str, Lane], dict[str, Lane]] = ({}, {})
         self._contexts: dict[tuple[bool, bool], ssl.SSLContext] = {}
-        self._clients: dict[bool, httpx.Client] = {}
         self._closed = False
 
     def lane(self, beginning: str, bulk: bool) -> Lane:
@@ -97,12 +94,10 @@ class Ways:
     def _client_lane(self, address: WebAddress) -> Lane:
         from casync_py.remotes.http.client_lane import ClientLane, make_client
 
-        named = self._credentials.is_named(address.origin)
-        client = self._clients.get(named)
-        if client is None:
-            http2 = http2_is_there()
-            client = self._clients[named] = make_client(self._context(named, http2), http2=http2)
-        return ClientLane(client, address, self._headers(address), self._timeout_s, self._monitor)
+        http2 = http2_is_there()
+        tls = self._context(self._credentials.is_named(address.origin), http2)
+        make = partial(make_client, tls, http2=http2)
+        return ClientLane(make, address, self._headers(address), self._timeout_s, self._monitor)
 
     def _headers(self, address: WebAddress) -> list[tuple[str, str]]:
         host = address.url.split("/")[2]
@@ -125,6 +120,3 @@ class Ways:
                 for lane in lanes.values():
                     lane.close()
                 lanes.clear()
-            for client in self._clients.values():
-                client.close()
-            self._clients.clear()

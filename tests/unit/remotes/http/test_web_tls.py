@@ -20,7 +20,6 @@ from casync_py.options import Access
 from casync_py.remotes.http import connect, ways
 from casync_py.remotes.http.web import Web, WebError
 from casync_py.testing.web import CLOSE, RESET, Asked, ScriptedServer, Step, answer
-from casync_py.transport.retry import Retry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -263,10 +262,9 @@ def test_http2_where_it_is_offered(
 def test_http2_connections_that_the_server_ends(
     make_web: MakeWeb, start_http2: Callable[..., Nginx], files: dict[str, str]
 ) -> None:
-    """nginx does so after 1000 requests, with answers to others still on their way."""
+    """nginx does so after 1000 requests."""
     nginx = start_http2(server="keepalive_requests 20;\n")
     web = make_web(nginx.url, tls_ca=files["ca"])
-    web.retry = Retry(20, first_s=0.001)
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: web.request("GET", f"{nginx.url}/body").body, range(200)))
     assert set(answers) == {BODY}
