@@ -30,6 +30,7 @@ class Commits:
         self._next: asyncio.Future[None] | None = None  # of the flush that has not begun
         self._task: asyncio.Task[None] | None = None
         self._releasing: asyncio.Future[None] | None = None
+        self._locked: asyncio.Future[None] | None = None  # of gc, since the last release
         self._timer: asyncio.TimerHandle | None = None
 
     async def __aenter__(self) -> Self:
@@ -39,7 +40,16 @@ class Commits:
             self._timer = None
         if self._releasing is not None:
             await asyncio.wait([self._releasing])
+        if self._locked is None:
+            self._locked = asyncio.ensure_future(self._work.flush(self._lock))
+        if not self._locked.done():
+            await asyncio.wait([self._locked])
         return self
+
+    def _lock(self) -> None:
+        """Wait for gc here, in a thread that others do not need, instead of where chunks are put."""
+        with suppress(OSError):  # said again where something is put
+            self._store.recognise(())
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -84,6 +94,7 @@ class Commits:
         self._timer = None
         if self._writers or self._releasing is not None:
             return
+        self._locked = None
         self._releasing = asyncio.ensure_future(self._work.flush(self._store.release))
         self._releasing.add_done_callback(self._released)
 

@@ -18,7 +18,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _READERS = 8  # more where a disk is slow help little, and fewer let one slow file hold up the others
-_FLUSHERS = 2
+_FLUSHERS = 16  # they wait, for disks and for gc
 _BODIES = 32 << 20  # bytes of request bodies that may be in memory, those of `SMALL` or less
 SMALL = 1 << 20
 """Bytes of a body, or of a plain chunk, that many may have at once; what is larger takes its turn, one at a time."""

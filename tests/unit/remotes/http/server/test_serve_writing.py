@@ -185,11 +185,12 @@ def test_gc_gets_its_turn(tmp_path: Path, served: Served) -> None:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)  # once the server lets go
         with ThreadPoolExecutor() as pool:
-            waiting = pool.submit(served.put, _STORE, _chunk(2))
+            waiting = [pool.submit(served.put, _STORE, _chunk(2 + number)) for number in range(5)]
             assert served.ask("GET", "/default.castr/" + _chunk(1).chunk_id.store_path(".cacnk")).status == 200
-            assert not waiting.done()
+            assert served.put("/other.castr", _chunk(1)).status == 201, "who waits for gc keeps nobody else waiting"
+            assert not any(future.done() for future in waiting)
             fcntl.flock(fd, fcntl.LOCK_UN)
-            assert waiting.result().status == 201
+            assert {future.result().status for future in waiting} == {201}
     finally:
         os.close(fd)
 
