@@ -61,6 +61,11 @@ class Chunk:
         return self._stored
 
     @property
+    def is_stored(self) -> bool:
+        """Whether there is a compressed stream already."""
+        return self._stored is not None
+
+    @property
     def stored_size(self) -> int:
         """Bytes that it takes in a store: of the compressed stream where there is one, else of the plain form."""
         form = self._stored if self._stored is not None else self._plain

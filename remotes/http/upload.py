@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
+from casync_py.compression import NO_COMPRESSION
 from casync_py.errors import PeerError
 from casync_py.ids import ChunkId
 from casync_py.peer.changes import Changes
@@ -15,6 +16,7 @@ from casync_py.protocol.messages import ChunkData
 from casync_py.remotes.http.fetcher import PATIENCE_S
 from casync_py.remotes.http.offers import ask_offers, check_writable
 from casync_py.remotes.http.sending import ByExchanges, ByFiles, Question
+from casync_py.store.chunk import Chunk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,12 +26,11 @@ if TYPE_CHECKING:
     from casync_py.remotes.http.address import WebAddress
     from casync_py.remotes.http.sending import Sending
     from casync_py.remotes.http.web import Web
-    from casync_py.store.chunk import Chunk
     from casync_py.sync.upload import UploadPlan
 
 _SPOOL_SHARE = 3  # of the memory: the pipeline has half of it
 _LEAST_SHARE = 4  # questions and bodies take no more than this share of what may be kept
-
+_NEARLY_ALL = 0.9  # of what was asked about lately: what comes next is taken for lacking too
 _COMPRESSION_S = 60.0  # more than a chunk takes; no thread of ours keeps the program from ending
 
 
@@ -96,6 +97,7 @@ class HttpSink:
         self._sent = Tally()
         self._sent_stored = 0
         self._count = PushCount(monitor)
+        self._eager = False
         self._question = Question(0, [], [])
         self._asked: deque[_Asked] = deque()
         self._questions = 0
@@ -123,11 +125,13 @@ class HttpSink:
             return [held or chunk_id in on_way for chunk_id, held in zip(ids, self._spool.holds(ids), strict=True)]
 
     def put(self, chunk: Chunk) -> None:
-        """Keep a copy until it is known whether it is lacking."""
-        chunk = chunk.owned()
+        """Keep a copy until it is known whether it is lacking: compressed already, where nearly everything is."""
+        size = len(chunk.plain())
+        stored = chunk.stored(self._compression) if self._eager else None
+        kept = chunk.owned() if stored is None else Chunk(chunk.chunk_id, stored=stored)
         with self._changed:
             self._check()
-            self._spool.put(chunk, len(chunk.plain()))
+            self._spool.put(kept, size)
 
     def append(self, end: int, chunk_id: bytes) -> None:
         """The next row; waits while as much as may be kept is in doubt or on its way."""
@@ -207,11 +211,15 @@ class HttpSink:
     def _answered(self, asked: _Asked, wanted: Sequence[ChunkId]) -> None:
         spool = self._spool
         lacking = [chunk_id for chunk_id in wanted if chunk_id not in self._on_way]
+        self._eager = len(wanted) >= len(asked.question.ids) * _NEARLY_ALL
         for chunk, size in spool.ask(lacking):
             self._on_way.add(chunk.chunk_id)
             self._under_way += size
             self._compressing += 1
-            self._compressors.give((chunk, size))
+            if chunk.is_stored:
+                self._compressed(chunk, size)
+            else:
+                self._compressors.give((chunk, size))
         if spool.wanted:
             raise PeerError(f"Lost chunk {next(iter(spool.wanted))}, which it had a moment ago", self._name)
         spool.examined(asked.rows)
@@ -222,12 +230,16 @@ class HttpSink:
 
     def _compress(self, item: tuple[Chunk, int]) -> None:
         chunk, size = item
-        stored = chunk.stored(self._compression)
-        data = chunk.plain() if stored is None else stored
+        chunk.stored(self._compression)
         with self._changed:
-            self._compressing -= 1
-            self._body.add(ChunkData(chunk.chunk_id, data, stored is not None), size)
-            self._send_if_due()
+            self._compressed(chunk, size)
+
+    def _compressed(self, chunk: Chunk, size: int) -> None:
+        stored = chunk.stored(NO_COMPRESSION)
+        data = chunk.plain() if stored is None else stored
+        self._compressing -= 1
+        self._body.add(ChunkData(chunk.chunk_id, data, stored is not None), size)
+        self._send_if_due()
 
     def _send_if_due(self) -> None:
         """Send a body that is large enough, or that somebody waits for while nothing can be added soon."""
