@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from casync_py.errors import PeerError, ProtocolError
@@ -153,3 +156,12 @@ def test_an_abort_without_words() -> None:
     reader = BodyReader(Exchange.SEND, Side.SERVER)
     with pytest.raises(PeerError, match="gave up with error 28"):
         reader.feed(greeting(Exchange.SEND, Side.SERVER) + joined([Abort(28, "")]))
+
+
+def test_the_flags_stand_in_the_documentation() -> None:
+    text = (Path(__file__).parents[3] / "docs/http.md").read_text()
+    rows = re.findall(r"^ *\| `(\w+)` \| [A-Z_, ]+`(0x\w+)` \| [A-Z_, ]+`(0x\w+)` \|$", text, re.MULTILINE)
+    assert len(rows) == len(Exchange)
+    for name, client, server in rows:
+        assert int(client, 16) == HELLO_FLAGS[Exchange(name), Side.CLIENT]
+        assert int(server, 16) == HELLO_FLAGS[Exchange(name), Side.SERVER]
