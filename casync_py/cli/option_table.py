@@ -217,7 +217,7 @@ OUR_OPTIONS = (
         NETWORK,
         "6",
     ),
-    Option("json", "", "Print results as JSON, one object a line.", ANY),
+    Option("json", "", "Print results as JSON, one object a line.", (*ANY, *WEB_SERVERS)),
     Option("jobs", "N", "Threads that digest and compress.", _ALL, MACHINE, "one for each processor"),
     Option("memory", "SIZE", "Memory for data in flight; the process takes some 60 MiB more.", _ALL, MACHINE, "96M"),
     Option(
