@@ -1,4 +1,4 @@
-"""The main job on a real tree of this machine: make, change, make again, extract, compare. Run it as `examples/tour`.
+"""The main job on a real tree of this machine: make, change, make again, extract, serve, fetch. It is `examples/tour`.
 
 Everything happens in a temporary directory that is removed at the end. Each command is printed before it runs.
 """
@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,15 +38,33 @@ class Tour:
 
     def run(self, verb: str, *arguments: str) -> str:
         """Print and run `casync-py VERB ...`; its stdout."""
-        shown = ["casync-py", verb, *self.options, *arguments]
-        print(f"\n$ {shlex.join(shown)}", flush=True)
-        script = Path(sys.executable).with_name("casync-py")
-        command = [str(script)] if script.exists() else [sys.executable, "-P", "-m", "casync_py"]
-        done = subprocess.run([*command, *shown[1:]], cwd=self.folder, stdout=subprocess.PIPE, text=True, check=False)
+        command = self._shown(verb, *self.options, *arguments)
+        done = subprocess.run(command, cwd=self.folder, stdout=subprocess.PIPE, text=True, check=False)
         if done.returncode != 0:
             raise SystemExit(f"casync-py {verb} ended with status {done.returncode}")
         print(done.stdout, end="")
         return done.stdout
+
+    @contextmanager
+    def serve(self, *arguments: str) -> Iterator[str]:
+        """Print and run `casync-py serve ...` until the end of the context; its URL."""
+        command = self._shown("serve", *arguments)
+        with subprocess.Popen(command, cwd=self.folder, stdout=subprocess.PIPE, text=True) as server:
+            assert server.stdout
+            try:
+                url = server.stdout.readline().strip()  # it prints it when it is ready
+                if not url:
+                    raise SystemExit("casync-py serve does not start")
+                print(url)
+                yield url.rstrip("/")
+            finally:
+                server.terminate()
+
+    def _shown(self, *words: str) -> list[str]:
+        """Print a command line of casync-py; how to run it here."""
+        print(f"\n$ {shlex.join(['casync-py', *words])}", flush=True)
+        script = Path(sys.executable).with_name("casync-py")
+        return [*([str(script)] if script.exists() else [sys.executable, "-P", "-m", "casync_py"]), *words]
 
 
 def _files(source: str) -> Iterator[tuple[str, int]]:
@@ -114,15 +133,25 @@ def tour(folder: Path) -> None:
     new, reused = report["chunks_new"], report["chunks_reused"]
     print(f"{reused} of {new + reused} chunks were there already; {report['bytes_stored']:,} bytes were added")
 
+    if not reused > new:
+        raise SystemExit("The second make reused too little")
+
     steps.run("extract", "--store=store.castr", "second.caidx", "copy")
-    differences = tree_differences(tree, folder / "copy")
+    _assert_same(tree, folder / "copy")
+    print("The extracted tree is equal to its source: names, contents, modes, times, links")
+
+    with steps.serve("--listen=127.0.0.1:0", ".") as url:
+        steps.run("extract", f"--store={url}/store.castr", f"{url}/second.caidx", "fetched")
+        _assert_same(tree, folder / "fetched")
+        print("The tree that came over HTTP is equal to it too; casync and desync fetch from the same URLs")
+
+
+def _assert_same(tree: Path, copy: Path) -> None:
+    differences = tree_differences(tree, copy)
     for difference in differences:
         print(difference)
     if differences:
         raise SystemExit("The extracted tree differs from its source")
-    if not reused > new:
-        raise SystemExit("The second make reused too little")
-    print("\nThe extracted tree is equal to its source: names, contents, modes, times, links")
 
 
 def main() -> None:

@@ -63,6 +63,13 @@ def test_example_of_push_and_pull(folder: Path) -> None:
     assert "is equal to what was pushed" in done.stdout
 
 
+def test_example_of_a_server(folder: Path) -> None:
+    command = [sys.executable, "-W", "error", str(ROOT / "examples/serve.py")]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "is equal to what was made" in done.stdout
+
+
 def test_example_of_the_library(folder: Path) -> None:
     command = [sys.executable, "-W", "error", str(ROOT / "examples/library.py"), str(folder / "tree")]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
