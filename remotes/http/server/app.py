@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from casync_py.errors import UsageError
 from casync_py.protocol.posted import PROTOCOL_HEADER
 from casync_py.remotes.http.server.answers import Refusal, answer, refuse
 from casync_py.remotes.http.server.bodies import Gone
@@ -37,8 +38,10 @@ class App:
 
         Raises:
             OSError: a directory is absent.
-            UsageError: two of them have the same name.
+            UsageError: two of them have the same name, or the upstream server is none.
         """
+        if options.cache_size is not None and options.upstream is None:
+            raise UsageError("A size of what is kept is given, and no upstream server (--upstream)")
         self.options = options
         self._monitor = monitor
         self.places = Places(options.roots)

@@ -365,6 +365,11 @@ def test_what_is_no_web_server(folder: Path, url: str) -> None:
     assert "secret" not in str(caught.value)
 
 
+def test_a_size_of_what_is_kept_needs_something_to_keep(folder: Path) -> None:
+    with pytest.raises(UsageError, match="no upstream server"):
+        Served(folder, cache_size=1000)
+
+
 def test_so_many_stores_that_are_nowhere_cost_little(folder: Path, plain_origin: Origin) -> None:
     with proxy(folder, plain_origin) as served:
         before = len(os.listdir("/proc/self/fd"))
