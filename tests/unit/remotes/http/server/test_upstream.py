@@ -299,7 +299,9 @@ def test_a_limit_is_for_what_came_and_not_for_what_was_here_or_was_put(folder: P
         pull(served, [chunk.chunk_id for chunk in random_chunks[100:300]])
     own = [*random_chunks[:60], random_chunks[250]]
     assert all(LocalStore(folder / "default.castr").has_many([chunk.chunk_id for chunk in own]))
-    assert kept_size(folder / "default.castr") <= 61_000 + 20_000
+    assert (
+        kept_size(folder / "default.castr") <= 62_000 + 20_000
+    )  # what was put, compressed, is a little more than its content
     assert store_faults(folder / "default.castr") == []
 
 
