@@ -28,10 +28,11 @@ def run(session: Session) -> None:
     from casync_py.remotes.http.server.gate import Gate
     from casync_py.remotes.http.server.guard import Limits
     from casync_py.remotes.http.server.log import AccessLog
-    from casync_py.remotes.http.server.run import WebServer, connections_max
+    from casync_py.remotes.http.server.run import Deadline, WebServer, connections_max
 
     tokens, tls = _admission(session)
     with ExitStack() as cleanup:
+        deadline = cleanup.enter_context(closing(Deadline()))
         app = cleanup.enter_context(closing(make_app(_options(session, tokens, tls), session.monitor)))
         listening = cleanup.enter_context(closing(_listen(session)))
         _refuse_strangers(session, listening, guarded=tokens is not None or "client_ca" in session.options)
@@ -41,9 +42,10 @@ def run(session: Session) -> None:
             log = cleanup.enter_context(closing(AccessLog(session.options["access_log"])))
         local = None if "insecure" in session.options else listening.local_names
         gate = Gate(app, session.monitor, limits, tokens=tokens, log=log, local=local)
-        server = WebServer(gate, listening, limits, tls=tls)
+        server = WebServer(gate, listening, limits, tls=tls, deadline=deadline)
         server.on_ready = lambda: _tell(session, server.url)
         server.on_stopping = lambda busy: _tell_end(session, busy)
+        server.on_trouble = session.monitor.notice
         server.run()
 
 

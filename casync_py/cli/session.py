@@ -52,7 +52,8 @@ class Verb:
         arguments: help of each argument, by name.
         run: does the work; writes results to the session's output.
         streams: results come while work goes on, so that progress would run into them on one terminal.
-        announces_itself: tells a service manager when it is ready, which is not at once.
+        announces_itself: a server that tells a service manager when it is ready, which is not at once, and has no
+            progress to show.
     """
 
     summary: str

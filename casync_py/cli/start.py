@@ -74,7 +74,8 @@ def _run_verb(request: Request, console: Console) -> None:
         notify_ready(os.environ)
     with ExitStack() as cleanup:
         cleanup.enter_context(_environment_of_children(console, "log_level" in session.options))
-        if console.shows_progress and not (verb.streams and session.output.on_terminal):
+        streams = verb.streams and session.output.on_terminal
+        if console.shows_progress and not streams and not verb.announces_itself:
             from casync_py.cli.progress import progress
 
             cleanup.enter_context(progress(console, session.monitor))

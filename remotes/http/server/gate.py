@@ -52,7 +52,7 @@ class Gate:
         self._tokens = tokens
         self._log = log
         self._local = None if tokens is not None else local
-        self._metrics = Metrics(monitor, limits)
+        self._metrics = Metrics(limits)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         begin = perf_counter()

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
     from prometheus_client.core import Metric
 
-    from casync_py.monitor import Monitor
     from casync_py.remotes.http.server.guard import Limits
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
@@ -32,8 +31,7 @@ _PLAIN_NAME = 64  # of a chunk without a suffix
 class Metrics:
     """The counters of one server."""
 
-    def __init__(self, monitor: Monitor, limits: Limits) -> None:
-        self._monitor = monitor
+    def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._requests: dict[tuple[str, str, int], int] = {}
         self._sent: dict[str, int] = {}
@@ -72,7 +70,9 @@ class Metrics:
         """For prometheus_client's registry."""
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
-        yield GaugeMetricFamily("casync_up", f"Always 1; served by casync-py {casync_py.__version__}", value=1)
+        version = GaugeMetricFamily("casync_build_info", "Always 1; the version is a label", labels=["version"])
+        version.add_metric([casync_py.__version__], 1)
+        yield version
         requests = CounterMetricFamily("casync_requests", "Requests answered", labels=["method", "kind", "status"])
         for (method, kind, status), number in self._requests.items():
             requests.add_metric([method, kind, str(status)], number)
@@ -95,16 +95,10 @@ class Metrics:
     def _single_ones(self) -> Iterator[Metric]:
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-        limits, monitor = self._limits, self._monitor
+        limits = self._limits
         yield CounterMetricFamily("casync_request_bytes", "Bytes of requests' bodies", value=limits.received)
         yield GaugeMetricFamily("casync_requests_in_flight", "Requests being answered", value=limits.busy)
         yield GaugeMetricFamily("casync_connections", "Connections that are open", value=len(limits.connections))
-        for name, text, value in (
-            ("casync_chunks_new", "Chunks that were taken", monitor.chunks_new),
-            ("casync_chunks_known", "Chunks that were offered and were there", monitor.chunks_reused),
-            ("casync_stored_bytes", "Bytes of chunks that were taken, as stored", monitor.bytes_stored),
-        ):
-            yield CounterMetricFamily(name, text, value=value)
 
 
 def kind_of_request(method: str, path: bytes, query: bytes) -> str:

@@ -11,6 +11,7 @@ import resource
 import signal
 import threading
 from contextlib import nullcontext
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from uvicorn import Config, Server
@@ -30,10 +31,11 @@ if TYPE_CHECKING:
     Asgi = Callable[[Any, Any, Any], Awaitable[None]]
 
 GRACE_SECONDS = 30
-_LAST_SECONDS = 5  # for threads that do not end; then the process ends without them
+_LAST_SECONDS = 5
 _KEEP_ALIVE_SECONDS = 75  # as nginx
 _TLS_HANDSHAKE_SECONDS = 20
 _CONNECTIONS_MAX = 1000
+_REPEATED_AFTER_SECONDS = 60
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -44,6 +46,7 @@ class WebServer:
         url: where it is.
         on_ready: called when connections are taken.
         on_stopping: called with the number of requests in flight when the end begins.
+        on_trouble: called with what went wrong outside requests, as when no more files can be opened.
     """
 
     def __init__(
@@ -53,15 +56,18 @@ class WebServer:
         limits: Limits,
         *,
         tls: ssl.SSLContext | None = None,
+        deadline: Deadline | None = None,
     ) -> None:
         """
         Args:
             listening: closed at the end.
             limits: used by this server alone.
+            deadline: started when a signal asks for the end; closed by whoever made it, once everything has ended.
         """
         self.url = listening.url(tls is not None)
         self.on_ready: Callable[[], None] = lambda: None
         self.on_stopping: Callable[[int], None] = lambda _in_flight: None
+        self.on_trouble: Callable[[str], None] = lambda _text: None
         config = Config(
             app,
             http=guarded(limits),
@@ -75,25 +81,28 @@ class WebServer:
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=GRACE_SECONDS,
         )
+        self._deadline = deadline or Deadline()
         self._server = _Server(config, listening, limits, tls)
 
     def run(self, *, signals: bool = True) -> None:
-        """Serve until a signal or `stop`, in asyncio's own loop: uvloop does not use the buffer of `Guarded`,
-        and is not faster with what is sent here.
+        """Serve until a signal or `stop`.
+
+        In asyncio's own loop: uvloop's does not use the buffer of `Guarded`, and is not faster with what is sent here.
 
         Args:
             signals: take SIGINT, SIGTERM and SIGHUP, in the main thread; those that are ignored stay ignored.
         """
         self._server.on_ready, self._server.on_stopping = self.on_ready, self.on_stopping
+        self._server.on_trouble = self.on_trouble
         with asyncio.Runner() as runner:
             if not signals:
                 runner.run(self._server.serve())
                 return
-            before = {number: signal.getsignal(number) for number in _ENDING}
+            found = {number: signal.getsignal(number) for number in _ENDING}
+            before = {number: handler for number, handler in found.items() if handler not in {None, signal.SIG_IGN}}
             loop = runner.get_loop()
-            for number in _ENDING:
-                if before[number] not in {None, signal.SIG_IGN}:
-                    loop.add_signal_handler(number, self._on_signal)
+            for number in before:
+                loop.add_signal_handler(number, self._on_signal)
             try:
                 runner.run(self._server.serve())
             finally:
@@ -107,12 +116,30 @@ class WebServer:
 
     def _on_signal(self) -> None:
         if not self._server.should_exit:
+            self._deadline.start(GRACE_SECONDS + _LAST_SECONDS)
             self._server.should_exit = True
-            return
-        self._server.force()
-        watchdog = threading.Timer(_LAST_SECONDS, os._exit, (1,))
-        watchdog.daemon = True
-        watchdog.start()
+        else:
+            self._deadline.start(_LAST_SECONDS)
+            self._server.force()
+
+
+class Deadline:
+    """Ends the process when its end takes too long, as where a thread waits for a disk that does not answer."""
+
+    def __init__(self) -> None:
+        self._timer: threading.Timer | None = None
+
+    def start(self, seconds: float) -> None:
+        """From now on; takes the place of an earlier one."""
+        self.close()
+        self._timer = threading.Timer(seconds, os._exit, (1,))
+        self._timer.daemon = True
+        self._timer.start()
+
+    def close(self) -> None:
+        """It ended by itself; twice is fine."""
+        if self._timer is not None:
+            self._timer.cancel()
 
 
 class _Server(Server):
@@ -122,6 +149,8 @@ class _Server(Server):
         super().__init__(config)
         self.on_ready: Callable[[], None] = lambda: None
         self.on_stopping: Callable[[int], None] = lambda _in_flight: None
+        self.on_trouble: Callable[[str], None] = lambda _text: None
+        self._told = "", 0.0
         self._listening = listening
         self._limits = limits
         self._tls = tls
@@ -133,6 +162,7 @@ class _Server(Server):
         """Listen on our sockets; uvicorn's own way knows no time limit for the TLS handshake."""
         await super().startup(sockets=sockets or [])
         loop = asyncio.get_running_loop()
+        loop.set_exception_handler(self._tell)
         handshake = None if self._tls is None else _TLS_HANDSHAKE_SECONDS
         for each in self._listening.sockets:
             server = await loop.create_server(
@@ -141,6 +171,15 @@ class _Server(Server):
             self.servers.append(server)
         self._looking = loop.create_task(self._look())
         self.on_ready()
+
+    def _tell(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """asyncio repeats itself: it says the same of each connection that it cannot take."""
+        error = context.get("exception")
+        text = context["message"] + (f" ({error})" if error else "")
+        now = monotonic()
+        if text != self._told[0] or now > self._told[1] + _REPEATED_AFTER_SECONDS:
+            self._told = text, now
+            self.on_trouble(text)
 
     async def _look(self) -> None:
         """During the end too."""

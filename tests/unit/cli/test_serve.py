@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import select
 import signal
 import socket
@@ -161,6 +162,18 @@ def test_a_second_signal_does_not_wait(folder: Path) -> None:
         assert (status, err.count(b"\n")) == (0, 1), err
         assert connection.recv(100) == b""
     assert sorted(os.listdir(folder)) == ["x.catar"]
+
+
+def test_when_no_more_files_can_be_opened(folder: Path) -> None:
+    with serving("--listen=127.0.0.1:0", folder) as server:
+        soft = len(os.listdir(f"/proc/{server.process.pid}/fd")) + 3
+        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (soft, soft))
+        connections = [server.connect() for _ in range(10)]
+        assert server.process.stderr is not None
+        assert b"Too many open files" in server.process.stderr.readline()
+        for connection in connections:
+            connection.close()
+        assert server.get("x.catar") == b"archive"
 
 
 def test_a_service_manager_is_told_when_it_listens(folder: Path, tmp_path: Path) -> None:
