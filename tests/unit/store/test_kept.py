@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,7 +20,6 @@ from casync_py.testing.store_contract import PrunableStoreContract, sample
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from casync_py.ids import ChunkId
     from casync_py.store.base import WritableStore
@@ -106,9 +107,31 @@ def test_what_is_gone_or_no_file_cannot_be_made_own(folder: Path, root: int) -> 
 
 
 def test_one_that_is_dropped_under_a_writer_is_not_relied_on(folder: Path, root: int) -> None:
-    """The writer opens the file, then waits for the lock that the remover holds."""
+    """The writer has opened the file, and waits for the lock that the remover holds."""
+    put(folder, kept=True)
+    path = folder / path_of(CHUNK.chunk_id)
+    with ThreadPoolExecutor(1) as pool, LocalStore(folder) as store:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            there = pool.submit(store.recognise, [CHUNK.chunk_id])
+            while not somebody_waits(file.fileno()):
+                assert not there.done()
+            path.unlink()
+        assert there.result() == [False]
+        assert store.put(sample(1)) is True
+        store.flush()
+    assert mode(folder) == 0o444
+
+
+def somebody_waits(fd: int) -> bool:
+    """Whether somebody waits for a lock on the file, as the kernel's list of locks has it."""
+    inode = f":{os.fstat(fd).st_ino} "
+    return any("->" in line and inode in line for line in Path("/proc/locks").read_text().splitlines())
+
+
+def test_who_comes_first_wins(folder: Path, root: int) -> None:
     with ThreadPoolExecutor(1) as pool:
-        for _ in range(50):
+        for _ in range(30):
             put(folder, kept=True)
             dropped = pool.submit(drop, root, path_of(CHUNK.chunk_id), NEVER)
             with LocalStore(folder) as store:
