@@ -106,6 +106,9 @@ def test_nothing_leads_out(served: Served, dots: str, slash: str) -> None:
         "/passwd.catar",
         "/folder/secret.catar",
         "/folder/../in.catar",
+        "/sub/../in.catar",
+        "/sub/%2e%2e/in.catar",
+        "/./in.catar",
         "/ring.catar",
         "/in.catar/x.catar",
         "/.catar",
@@ -189,6 +192,12 @@ def test_what_a_folder_has(folder: Path, tmp_path: Path) -> None:
     assert places.list_folder(()) == [Entry("other", "folder", 0, 0.0), Entry("root", "folder", 0, 0.0)]
     assert places.tops == ("root", "other")
     places.close()
+
+
+@pytest.mark.parametrize("raw", [b"/..", b"/.", b"/a/../b", b"/%2e%2e/b", b"/a/.%2E", b"/a/%2e/b"])
+def test_dot_segments_name_nothing(raw: bytes) -> None:
+    with pytest.raises(Refusal):
+        parse_path(raw)
 
 
 @given(st.lists(st.binary(min_size=1, max_size=40), max_size=5))
