@@ -13,7 +13,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from casync_py.errors import ChunkInvalid, ChunkMissing, PeerError
-from casync_py.store.windows import Answers
+from casync_py.store.windows import Answers, better
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from casync_py.ids import ChunkId
     from casync_py.store.base import Store
     from casync_py.store.chunk import Chunk
+    from casync_py.store.windows import Answer
 
 _BATCH = 256  # chunks that one thread asks for at once: 16 MiB of casync's default size
 _THREADS = 4
@@ -65,12 +66,13 @@ class SingleFlight:
         Args:
             source: gives only what is verified; stays the caller's, and is closed before `close`.
             keep: stores a chunk where those who want it find it; whether it did. Thread-safe, raises nothing.
-            second: asked for what `source` refuses, if its `has_many` says that it is there.
+            second: asked for what `source` has not whole, and for what it lacks and `second.has_many` knows of.
             name: of the threads.
         """
         self._source = source
         self._keep = keep
         self._second = second
+        self._second_turn = threading.Lock()
         self._lock = threading.Lock()  # guards all that follows
         self._flights: dict[ChunkId, Flight] = {}
         self._queue: deque[Flight] = deque()
@@ -169,7 +171,7 @@ class SingleFlight:
         return batch
 
     def _fetch(self, batch: list[Flight]) -> None:
-        refused: list[tuple[Flight, Exception]] = []
+        refused: list[tuple[Flight, ChunkMissing | ChunkInvalid]] = []
         with closing(Answers(self._source, [flight.chunk_id for flight in batch], _BUDGET)) as answers:
             for place, flight in enumerate(batch):
                 if not place % _LOOK and self._abandon(batch[place:]):
@@ -205,21 +207,25 @@ class SingleFlight:
         else:
             self._end(flight, chunk, None)
 
-    def _refused(self, refused: list[tuple[Flight, Exception]]) -> None:
+    def _refused(self, refused: list[tuple[Flight, ChunkMissing | ChunkInvalid]]) -> None:
+        """Ask the second source for what the first one cannot give, one chunk at a time: they may be large."""
         second = self._second
-        there = [False] * len(refused)
-        if second is not None:
-            there = second.has_many([flight.chunk_id for flight, _ in refused])
-        for (flight, error), has in zip(refused, there, strict=True):
-            if not has or second is None:
+        lacking = [flight.chunk_id for flight, error in refused if isinstance(error, ChunkMissing)]
+        there = second.has_many(lacking) if second is not None and lacking else []
+        absent = {chunk_id for chunk_id, has in zip(lacking, there, strict=False) if not has}
+        for flight, error in refused:
+            if second is None or flight.chunk_id in absent:
                 self._end(flight, None, error)
                 continue
-            try:
-                chunk = second.get(flight.chunk_id)
-            except (ChunkMissing, ChunkInvalid) as other:
-                self._end(flight, None, other)
-            else:
-                self._end(flight, chunk, None)
+            with self._second_turn:
+                try:
+                    answer: Answer = second.get(flight.chunk_id)
+                except (ChunkMissing, ChunkInvalid) as other:
+                    answer = better(error, other)
+                if isinstance(answer, (ChunkMissing, ChunkInvalid)):
+                    self._end(flight, None, answer)
+                else:
+                    self._end(flight, answer, None)
 
     def _end(self, flight: Flight, chunk: Chunk | None, error: Exception | None) -> None:
         if chunk is not None and self._keep(chunk):

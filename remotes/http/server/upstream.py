@@ -25,7 +25,6 @@ from casync_py.remotes.http.fetch import HttpStore
 from casync_py.remotes.http.server.answers import Refusal
 from casync_py.remotes.http.server.places import shown
 from casync_py.remotes.http.server.shelf import check_new_name
-from casync_py.store.base import DEFAULT_BUDGET
 from casync_py.store.limited import LimitedStore
 from casync_py.store.local import LocalStore
 from casync_py.store.near import Near
@@ -41,7 +40,6 @@ if TYPE_CHECKING:
     from casync_py.remotes.http.server.options import ServeOptions
     from casync_py.remotes.http.server.places import Names, Places
     from casync_py.remotes.http.server.work import Work
-    from casync_py.store.base import ChunkStream
     from casync_py.store.chunk import Chunk
     from casync_py.store.proxied import Ahead
 
@@ -98,7 +96,7 @@ class Upstream:
         check = partial(Verified, remote, tuple(DIGESTS.values()), jobs=self._jobs, executor=self._checkers)
         small, large = check(limit=CHUNK_DATA_MAX), check(limit=MAX_CHUNK_SIZE)
         near = Near(shown(names), lambda make: self._open_near(names, store, make), self._monitor)
-        store = ProxiedStore(near, _Usual(remote, small, large), second=_Large(remote, large))
+        store = ProxiedStore(near, _Usual(remote, small), second=_Large(remote, large))
         return store
 
     def _open_near(self, names: Names, store: ProxiedStore, make: bool) -> LocalStore | LimitedStore:
@@ -274,34 +272,18 @@ class _Folder(LocalStore):
 
 
 class _Usual:
-    """The upstream store as it is asked: a server of our kind for what fits into a message, any other for all."""
+    """What the upstream server has, as long as it fits into a message."""
 
-    pipelined = True
-
-    def __init__(self, remote: HttpStore, small: Verified, large: Verified) -> None:
+    def __init__(self, remote: HttpStore, small: Verified) -> None:
         self.name = remote.name
-        self._remote = remote
-        self._small = small
-        self._large = large
-
-    def _store(self) -> Verified:
-        return self._small if Exchange.PULL.value in self._remote.offers() else self._large
-
-    def get(self, chunk_id: ChunkId, limit: int = MAX_CHUNK_SIZE) -> Chunk:
-        return self._store().get(chunk_id, limit)
-
-    def get_many(self, ids: Sequence[ChunkId], budget: int = DEFAULT_BUDGET) -> ChunkStream:
-        return self._store().get_many(ids, budget)
-
-    def has_many(self, ids: Sequence[ChunkId]) -> list[bool]:
-        return self._remote.has_many(ids)
-
-    def close(self) -> None:
-        self._remote.close()
+        self.get = small.get
+        self.get_many = small.get_many
+        self.has_many = remote.has_many
+        self.close = remote.close
 
 
 class _Large:
-    """What a server of our kind has that does not fit into a message."""
+    """What does not fit into a message; a server of our kind tells of it as if it were missing."""
 
     def __init__(self, remote: HttpStore, large: Verified) -> None:
         self.name = remote.name
