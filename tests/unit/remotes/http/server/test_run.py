@@ -43,6 +43,13 @@ def server(tls: ssl.SSLContext | None = None) -> tuple[WebServer, int]:
     return WebServer(app, listening, Limits(10, 5), tls=tls), listening.port
 
 
+def everything(client: socket.socket) -> bytes:
+    found = b""
+    while data := client.recv(65536):
+        found += data
+    return found
+
+
 def listens(port: int) -> bool:
     try:
         socket.create_connection(("127.0.0.1", port), 30).close()
@@ -68,8 +75,7 @@ def test_the_end_waits_for_what_is_in_flight() -> None:
         while listens(port):
             pass
         client.sendall(b"def")
-        assert client.recv(1000).endswith(b"\r\n\r\nabcdef")
-        assert client.recv(1000) == b""
+        assert everything(client).endswith(b"\r\n\r\nabcdef")
         ender.join()
     running.stop()
     assert in_flight == [1]
@@ -105,10 +111,7 @@ def test_tls(authority: trustme.CA, tls: ssl.SSLContext) -> None:
         with context.wrap_socket(plain, server_hostname="localhost") as client:
             assert client.selected_alpn_protocol() == "http/1.1"
             client.sendall(b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n")
-            answer = b""
-            while data := client.recv(65536):
-                answer += data
-        assert answer.endswith(b"\r\n\r\n" + bytes(300_000))
+            assert everything(client).endswith(b"\r\n\r\n" + bytes(300_000))
 
 
 @pytest.mark.parametrize("sent", [b"", b"\x16\x03\x01\x02\x00", b"GET / HTTP/1.1\r\n\r\n"])
@@ -119,10 +122,7 @@ def test_a_handshake_has_its_time(tls: ssl.SSLContext, monkeypatch: pytest.Monke
     web.on_trouble = trouble.append
     with Running(web), socket.create_connection(("localhost", port), 30) as client:
         client.sendall(sent)
-        found = b""
-        while data := client.recv(1000):
-            found += data
-        assert len(found) < 10  # an alert of TLS at most
+        assert len(everything(client)) < 10  # an alert of TLS at most
     assert trouble == []
 
 
