@@ -107,11 +107,14 @@ def test_tls(authority: trustme.CA, tls: ssl.SSLContext) -> None:
     authority.configure_trust(context)
     context.set_alpn_protocols(["h2", "http/1.1"])
     web, port = server(tls)
-    with Running(web), socket.create_connection(("localhost", port), 30) as plain:
-        with context.wrap_socket(plain, server_hostname="localhost") as client:
-            assert client.selected_alpn_protocol() == "http/1.1"
-            client.sendall(b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n")
-            assert everything(client).endswith(b"\r\n\r\n" + bytes(300_000))
+    with (
+        Running(web),
+        socket.create_connection(("localhost", port), 30) as plain,
+        context.wrap_socket(plain, server_hostname="localhost") as client,
+    ):
+        assert client.selected_alpn_protocol() == "http/1.1"
+        client.sendall(b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n")
+        assert everything(client).endswith(b"\r\n\r\n" + bytes(300_000))
 
 
 @pytest.mark.parametrize("sent", [b"", b"\x16\x03\x01\x02\x00", b"GET / HTTP/1.1\r\n\r\n"])
