@@ -169,8 +169,8 @@ def _bound(addresses: Sequence[tuple[int, tuple[object, ...]]], port: int) -> li
 
 
 def _listener(family: int, address: tuple[object, ...]) -> socket.socket:
-    # By the protocol's number asyncio knows that TCP_NODELAY is to be set: without it, an answer in two pieces, head and
-    # body, takes 40 ms more, the time that the other end's acknowledgement is delayed.
+    # By the protocol's number asyncio knows that TCP_NODELAY is to be set: without it, an answer in two pieces, head
+    # and body, takes 40 ms more, the time that the other end's acknowledgement is delayed.
     listener = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
