@@ -1,74 +1,99 @@
-"""Connections to one origin, lent to whoever has a request: as many as there are requests at once, and no lock."""
+"""The way to one origin: clients, lent to whoever has a request, as many as there are requests at once."""
 
 from __future__ import annotations
 
 import re
+import time
 from collections import deque
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
+from weakref import WeakSet
+
+import httpx
 
 from casync_py.errors import UsageError
-from casync_py.remotes.http.connect import connect
-from casync_py.remotes.http.errors import WebError
+from casync_py.remotes.http.client import Body, Client
+from casync_py.remotes.http.errors import TooLarge, WebError
+from casync_py.remotes.http.pace import Pace
+from casync_py.remotes.http.trouble import web_error
 
 if TYPE_CHECKING:
-    import ssl
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from casync_py.monitor import Monitor
     from casync_py.remotes.http.address import WebAddress
-    from casync_py.remotes.http.wire import Connection, Content
+    from casync_py.remotes.http.client import Content
+    from casync_py.remotes.http.watch import Watch
 
     Headers = Mapping[str, str] | None
 
 _TARGET = re.compile(r"/[!-~]*")
 _VALUE = re.compile(r"[\t -~\x80-\xff]*")
+_LINE = 4  # bytes of a line of a head beside name and value
 
 
-class Answering(Protocol):
+class Answering:
     """An answer whose head was read.
 
     Attributes:
+        client: that it comes through.
         status, headers: names in lower case.
+        complete: all of it was read.
+        received, sent: bytes that were not counted yet.
     """
 
-    status: int
-    headers: dict[str, str]
+    def __init__(self, client: Client, response: httpx.Response, sent: int, timeout_s: float | None) -> None:
+        self.client = client
+        self._response = response
+        self._pieces: Iterator[bytes] = response.iter_raw()
+        self._pace = Pace(timeout_s)
+        self._timeout_s = timeout_s
+        self.status = response.status_code
+        self.headers = dict(response.headers)
+        self.complete = False
+        self.received = sum(len(name) + len(value) + _LINE for name, value in response.headers.raw)
+        self.sent = sent
 
     def read(self) -> bytes:
         """The next piece of the body, empty at its end. Raises WebError."""
+        before = time.monotonic()
+        while not self.complete:
+            try:
+                piece = next(self._pieces, None)
+            except (httpx.HTTPError, httpx.StreamError) as error:
+                raise web_error(error, self._timeout_s) from error
+            if piece is None:
+                self.complete = True
+            elif piece:
+                self.received += len(piece)
+                self._pace.came(len(piece), time.monotonic() - before)
+                return piece
+        return b""
 
     def read_all(self, limit: int) -> bytes:
         """The whole body. Raises WebError, also if it is larger."""
-
-
-class Lane(Protocol):
-    """The way to one origin. Thread-safe."""
-
-    address: WebAddress
-
-    def open(self, method: str, target: str, content: Content, headers: Headers) -> Answering:
-        """Send a request and wait for the head of its answer; `done` is to be called with it.
-
-        Raises:
-            WebError: there is no answer.
-        """
-
-    def done(self, answering: object) -> None:
-        """The answer was read, or is not wanted any more."""
-
-    def count(self, answering: object) -> None:
-        """Count what has come so far."""
+        length = self.headers.get("content-length", "")
+        if length.isdigit() and int(length) > limit:
+            raise TooLarge(limit)
+        pieces = []
+        size = 0
+        while piece := self.read():
+            size += len(piece)
+            if size > limit:
+                raise TooLarge(limit)
+            pieces.append(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def close(self) -> None:
-        """Break what is under way; twice is fine."""
+        """Give back the connection, or break it if not all was read."""
+        self._response.close()
 
 
-class ChoseHttp2(Exception):
-    """The server wants to speak HTTP/2."""
+class Lane:
+    """The way to one origin. Thread-safe.
 
-
-class DirectLane:
-    """HTTP/1.1 without a proxy between.
+    Each client is used by one request at a time. A common pool would be searched under a lock for each request; and
+    httpcore 1.0 lets threads write to an HTTP/2 connection without a lock, so that streams begin out of order (nginx
+    answers with PROTOCOL_ERROR) and headers may be packed against another request's table.
 
     Attributes:
         address: the origin's.
@@ -76,112 +101,100 @@ class DirectLane:
 
     def __init__(
         self,
+        make_client: Callable[[], Client],
         address: WebAddress,
-        headers: str,
-        tls: Callable[[], ssl.SSLContext] | None,
+        headers: list[tuple[str, str]],
         timeout_s: float | None,
         monitor: Monitor,
+        watch: Watch,
     ) -> None:
-        """
-        Args:
-            headers: lines that go with every request.
-            tls: gives the context for connections, None for plain ones.
-        """
+        """Args: headers: that go with every request."""
         self.address = address
+        self._make_client = make_client
+        self._idle: deque[Client] = deque()
+        self._clients: WeakSet[Client] = WeakSet()
+        self._base = address.url.rstrip("/")
         self._headers = headers
-        self._tls = tls
         self._timeout_s = timeout_s
         self._monitor = monitor
-        self._idle: deque[Connection] = deque()
-        self._busy: set[Connection] = set()
+        self._watch = watch
         self._closed = False
 
-    def open(self, method: str, target: str, content: Content, headers: Headers) -> Connection:
-        """As `Lane` has it.
+    def open(self, method: str, target: str, content: Content, headers: Headers) -> Answering:
+        """Send a request and wait for the head of its answer; `done` is to be called with it.
 
         Raises:
-            ChoseHttp2: the server does not speak HTTP/1.1 because it was offered both.
+            WebError: there is no answer.
+            UsageError: a character that cannot be in a URL or header.
         """
-        chunked = content is not None and not isinstance(content, bytes) and not _has_length(headers)
-        head = _head(method, target, self._headers, content, headers, chunked)
+        lines = self._lines(method, content, headers)
+        if not _TARGET.fullmatch(target):
+            raise UsageError("A character that cannot be in a URL is in one")
+        self._watch.start()
         while True:
             if self._closed:
                 raise WebError("The connection was closed")
-            connection = self._idle_connection()
-            fresh = connection is None
-            if connection is None:
-                connection = self._connect()
-            self._busy.add(connection)
+            client, fresh = self._client()
+            body = None if content is None else Body([content] if isinstance(content, bytes) else content())
+            self._watch.waiting.add(client)
             try:
-                if self._closed:  # meanwhile: `close` may not have seen this one
-                    connection.abort()
-                connection.ask(head, content, chunked=chunked, bodiless=method == "HEAD")
-            except BaseException as error:
-                heard = connection.heard
-                self.done(connection)
-                if fresh or heard or not isinstance(error, WebError) or isinstance(error.__cause__, TimeoutError):
-                    raise
-                # A server may close an idle connection at any time, also just when a request is on its way: that is
-                # no trouble, and the other idle ones have gone the same way by now or are found out one by one.
+                response = client.ask(method, self._base + target, lines, body)
+            except (httpx.HTTPError, httpx.InvalidURL) as error:
+                client.close()
+                if client.late:
+                    raise WebError(f"Does not answer within {self._timeout_s:g} s", transient=True) from error
+                # A server may close an idle connection at any time, or end an HTTP/2 connection after so many
+                # requests (nginx after 1000): that is no trouble.
+                if fresh or not isinstance(error, (httpx.NetworkError, httpx.ProtocolError)):
+                    raise web_error(error, self._timeout_s) from error
+            except BaseException:
+                client.close()
+                raise
             else:
-                return connection
+                sent = sum(len(name) + len(value) + _LINE for name, value in lines) + len(target)
+                return Answering(client, response, sent + (body.size if body else 0), self._timeout_s)
+            finally:
+                self._watch.waiting.discard(client)
 
-    def _idle_connection(self) -> Connection | None:
-        while True:
-            try:
-                connection = self._idle.pop()  # the one used last, which is the least likely to be closed
-            except IndexError:
-                return None
-            if connection.is_quiet():
-                return connection
-            connection.close()
-
-    def _connect(self) -> Connection:
-        connection = connect(self.address, None if self._tls is None else self._tls(), self._timeout_s)
-        if connection is None:
-            raise ChoseHttp2
-        return connection
-
-    def done(self, answering: object) -> None:
-        connection: Connection = answering  # type: ignore[assignment]
-        self._busy.discard(connection)
-        self.count(connection)
-        if connection.reusable and not self._closed:
-            self._idle.append(connection)
-            if not self._closed:
-                return
-        connection.close()
-
-    def count(self, answering: object) -> None:
-        connection: Connection = answering  # type: ignore[assignment]
-        self._monitor.transferred(connection.received, connection.sent)
-        connection.received = connection.sent = 0
-
-    def close(self) -> None:
-        self._closed = True
-        for connection in list(self._busy):
-            connection.abort()
-        while self._idle:
-            self._idle.pop().close()
-
-
-def _has_length(headers: Headers) -> bool:
-    return headers is not None and any(name.lower() == "content-length" for name in headers)
-
-
-def _head(method: str, target: str, common: str, content: Content, headers: Headers, chunked: bool) -> bytes:
-    if not _TARGET.fullmatch(target):
-        raise UsageError("A character that cannot be in a URL is in one")
-    text = f"{method} {target} HTTP/1.1\r\n{common}"
-    if headers:
-        for name, value in headers.items():
+    def _lines(self, method: str, content: Content, headers: Headers) -> list[tuple[str, str]]:
+        lines = [*self._headers]
+        for name, value in (headers or {}).items():
             if not _VALUE.fullmatch(value):
                 raise UsageError(f"A character that cannot be in a header is in {name}")
-            text += f"{name}: {value}\r\n"
-    if chunked:
-        text += "Transfer-Encoding: chunked\r\n"
-    elif isinstance(content, bytes):
-        text += f"Content-Length: {len(content)}\r\n"
-    elif content is None and method not in {"GET", "HEAD"}:
-        text += "Content-Length: 0\r\n"
-    return (text + "\r\n").encode("latin-1")
+            lines.append((name, value))
+        if isinstance(content, bytes):
+            lines.append(("Content-Length", str(len(content))))
+        elif content is None and method not in {"GET", "HEAD"}:
+            lines.append(("Content-Length", "0"))
+        return lines
+
+    def _client(self) -> tuple[Client, bool]:
+        """A client, and whether it is a new one."""
+        try:
+            return self._idle.pop(), False  # the one used last, which is the least likely to be closed
+        except IndexError:
+            client = self._make_client()
+            self._clients.add(client)
+            return client, True
+
+    def done(self, answering: Answering) -> None:
+        """The answer was read, or is not wanted any more."""
+        self.count(answering)
+        answering.close()
+        if answering.complete and not self._closed:
+            self._idle.append(answering.client)
+        else:
+            answering.client.close()
+
+    def count(self, answering: Answering) -> None:
+        """Count what has come so far."""
+        self._monitor.transferred(answering.received, answering.sent)
+        answering.received = answering.sent = 0
+
+    def close(self) -> None:
+        """Break what is under way; twice is fine."""
+        self._closed = True
+        for client in list(self._clients):
+            client.shut()
+        while self._idle:
+            self._idle.pop().close()

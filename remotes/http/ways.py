@@ -1,5 +1,4 @@
-"""The lanes to all origins that are asked, made when they are first needed: which of them are direct, go through
-a proxy of the environment or speak HTTP/2, and which of them are told who we are."""
+"""The lanes to all origins that are asked, made when they are first needed, and which of them are told who we are."""
 
 from __future__ import annotations
 
@@ -9,10 +8,10 @@ from typing import TYPE_CHECKING
 from urllib.request import getproxies, proxy_bypass
 
 from casync_py.remotes.http.address import parse_web
-from casync_py.remotes.http.connect import http2_is_there, tls_context
 from casync_py.remotes.http.credentials import Credentials
 from casync_py.remotes.http.errors import WebError
-from casync_py.remotes.http.lanes import DirectLane
+from casync_py.remotes.http.trust import http2_is_there, tls_context
+from casync_py.remotes.http.watch import Watch
 
 if TYPE_CHECKING:
     import ssl
@@ -38,7 +37,8 @@ class Ways:
         self._timeout_s = timeout_s
         self._monitor = monitor
         self._credentials = Credentials(access, user_origins)
-        self._proxies = {scheme for scheme in getproxies() if scheme in {"http", "https", "all"}}
+        self._proxies = getproxies()
+        self._watch = Watch(timeout_s)
         self._lock = threading.RLock()
         self._lanes: tuple[dict[str, Lane], dict[str, Lane]] = ({}, {})
         self._contexts: dict[tuple[bool, bool], ssl.SSLContext] = {}
@@ -53,14 +53,6 @@ class Ways:
         """
         return self._lanes[bulk].get(beginning) or self._make(beginning, bulk)
 
-    def use_http2(self, beginning: str) -> Lane:
-        """The lane to an origin that chose HTTP/2, in place of the one on which it did."""
-        with self._lock:
-            lane = self._lanes[False].get(beginning)
-            if lane is None or isinstance(lane, DirectLane):
-                lane = self._lanes[False][beginning] = self._client_lane(parse_web(beginning))
-            return lane
-
     def _make(self, beginning: str, bulk: bool) -> Lane:
         with self._lock:
             lanes = self._lanes[bulk]
@@ -69,35 +61,26 @@ class Ways:
             if self._closed:
                 raise WebError("The connection was closed")
             address = parse_web(beginning)
-            if self._is_proxied(address):
-                lane: Lane = self._client_lane(address)
-            else:
-                lane = self._direct_lane(address, bulk)
+            lane = self._new_lane(address, http2=not bulk and http2_is_there())
             while len(lanes) >= _MOST_LANES:
                 lanes.pop(next(iter(lanes))).close()
             lanes[beginning] = lane
             return lane
 
-    def _is_proxied(self, address: WebAddress) -> bool:
-        return not self._proxies.isdisjoint({address.url.partition(":")[0], "all"}) and not proxy_bypass(
-            f"{address.host}:{address.port}"
-        )
+    def _new_lane(self, address: WebAddress, *, http2: bool) -> Lane:
+        from casync_py.remotes.http.client import Client
+        from casync_py.remotes.http.lanes import Lane
 
-    def _direct_lane(self, address: WebAddress, bulk: bool) -> DirectLane:
-        tls = None
-        if address.url.startswith("https:"):
-            named = self._credentials.is_named(address.origin)
-            tls = partial(self._context, named, not bulk and http2_is_there())
-        lines = "".join(f"{name}: {value}\r\n" for name, value in self._headers(address))
-        return DirectLane(address, lines, tls, self._timeout_s, self._monitor)
-
-    def _client_lane(self, address: WebAddress) -> Lane:
-        from casync_py.remotes.http.client_lane import ClientLane, make_client
-
-        http2 = http2_is_there()
         tls = self._context(self._credentials.is_named(address.origin), http2)
-        make = partial(make_client, tls, http2=http2)
-        return ClientLane(make, address, self._headers(address), self._timeout_s, self._monitor)
+        new_client = partial(Client, tls, self._proxy(address), self._timeout_s, http2=http2)
+        return Lane(new_client, address, self._headers(address), self._timeout_s, self._monitor, self._watch)
+
+    def _proxy(self, address: WebAddress) -> str | None:
+        """The URL of the proxy that the environment names for an origin."""
+        if not self._proxies or proxy_bypass(f"{address.host}:{address.port}"):
+            return None
+        proxy = self._proxies.get(address.url.partition(":")[0]) or self._proxies.get("all")
+        return proxy if proxy is None or "://" in proxy else f"http://{proxy}"
 
     def _headers(self, address: WebAddress) -> list[tuple[str, str]]:
         host = address.url.split("/")[2]
@@ -120,3 +103,4 @@ class Ways:
                 for lane in lanes.values():
                     lane.close()
                 lanes.clear()
+        self._watch.close()

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from casync_py.remotes.http.address import shown
 from casync_py.remotes.http.errors import WebError
 from casync_py.remotes.http.judging import REDIRECTS, next_url, refusal
-from casync_py.remotes.http.lanes import ChoseHttp2
 from casync_py.remotes.http.ways import Ways
 from casync_py.transport.retry import Attempts, Retry
 
@@ -20,8 +19,8 @@ if TYPE_CHECKING:
 
     from casync_py.monitor import Monitor
     from casync_py.options import Access
+    from casync_py.remotes.http.client import Content
     from casync_py.remotes.http.lanes import Answering, Lane
-    from casync_py.remotes.http.wire import Content
 
 __all__ = ["Answer", "Reply", "Web", "WebError"]
 
@@ -205,11 +204,7 @@ class Web:
             url = _with_path(url)
             at = url.find("/", 8)
             lane = self._ways.lane(url[:at], bulk)
-            try:
-                answering = lane.open(method, url[at:], content, headers)
-            except ChoseHttp2:
-                lane = self._ways.use_http2(url[:at])
-                answering = lane.open(method, url[at:], content, headers)
+            answering = lane.open(method, url[at:], content, headers)
             if answering.status not in REDIRECTS or answering.status in expect:
                 coding = answering.headers.get("content-encoding", "identity")
                 if coding != "identity" and answering.status in expect:

@@ -126,7 +126,7 @@ def test_redirects(location: str, url: str) -> None:
 
 
 def test_nothing_heavy_is_imported_before_it_is_used() -> None:
-    """httpx takes 100 ms to import, and only proxies and HTTP/2 take httpx."""
+    """httpx takes 100 ms to import."""
     code = """if True:
         import sys
         heavy = {"httpx", "httpcore", "h2", "h11", "starlette", "uvicorn", "prometheus_client"}

@@ -168,7 +168,7 @@ def test_failures_in_a_row_are_counted_progress_forgives_them(web: Web, monkeypa
     with ScriptedServer(many) as server, fetch_index(web, server.url("/a.caibx"), "name") as index:
         assert len(index) == 5000
     with ScriptedServer(Breaking(INDEX, [500] * 30, end=CLOSE)) as server:
-        with pytest.raises(WebError, match=r": Answer ends [0-9]+ bytes early$"):
+        with pytest.raises(WebError, match=r": Answer ends early$"):
             fetch_index(web, server.url("/a.caibx"), "name")
         assert len(server.asked) == 4
 

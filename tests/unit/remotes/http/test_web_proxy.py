@@ -71,7 +71,7 @@ def test_requests_go_to_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
         }
         assert proxy.connections == 2  # the other one is for answers of any size
     assert monitor.received > 4 * len(BODY)
-    assert monitor.sent == 14
+    assert 14 + 5 * 20 < monitor.sent < 14 + 5 * 500
 
 
 def test_cookies_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,7 +113,7 @@ def test_no_proxy_there(monkeypatch: pytest.MonkeyPatch) -> None:
         port = listening.getsockname()[1]
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{port}")
     web = make_web()
-    with pytest.raises(WebError, match=r"Connection failed: .*refused") as caught:
+    with pytest.raises(WebError, match=r"No connection: Connection refused") as caught:
         web.request("GET", "http://server.example/a")
     assert caught.value.transient
     web.close()
@@ -135,7 +135,7 @@ def test_bodies_are_bounded_and_broken_ones_noticed(monkeypatch: pytest.MonkeyPa
         web = Web(Access(), timeout=0.1, retries=0, monitor=Monitor(), user_origins=())
         with pytest.raises(WebError, match="Answers with more than 1000 bytes"):
             web.request("GET", "http://server.example/a", limit=1000)
-        with pytest.raises(WebError, match="too long") as caught:
+        with pytest.raises(WebError, match="Sends nothing") as caught:
             web.request("GET", "http://server.example/a")
         assert caught.value.transient
         web.close()

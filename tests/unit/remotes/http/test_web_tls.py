@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import serialization as s
 from casync_py.errors import UsageError
 from casync_py.monitor import Monitor
 from casync_py.options import Access
-from casync_py.remotes.http import connect, ways
+from casync_py.remotes.http import trust, ways
 from casync_py.remotes.http.web import Web, WebError
 from casync_py.testing.web import CLOSE, RESET, Asked, ScriptedServer, Step, answer
 
@@ -202,12 +202,10 @@ def test_a_server_that_speaks_no_tls(make_web: MakeWeb) -> None:
 
 
 @pytest.mark.parametrize("end", [CLOSE, RESET])
-@pytest.mark.parametrize("length", [10**6, -1])
 def test_a_connection_that_breaks_in_the_middle(
-    make_web: MakeWeb, authority: trustme.CA, files: dict[str, str], end: Step, length: int
+    make_web: MakeWeb, authority: trustme.CA, files: dict[str, str], end: Step
 ) -> None:
-    """What ends without close_notify may have been cut by anyone, also where only the end tells the length."""
-    steps: list[Step] = [answer(200, BODY, length=length), end]
+    steps: list[Step] = [answer(200, BODY, length=10**6), end]
     with ScriptedServer(lambda _asked: steps, server_tls(authority)) as server:
         with pytest.raises(WebError) as caught:
             make_web(tls_ca=files["ca"]).request("GET", server.url())
@@ -273,7 +271,7 @@ def test_http2_connections_that_the_server_ends(
 def test_without_the_extra_it_is_http1(
     make_web: MakeWeb, http2_server: Nginx, files: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert connect.http2_is_there()
+    assert trust.http2_is_there()
     monkeypatch.setattr(ways, "http2_is_there", lambda: False)
     web = make_web(http2_server.url, tls_ca=files["ca"])
     assert web.request("GET", f"{http2_server.url}/body").body == BODY

@@ -1,24 +1,18 @@
-"""Making connections to web servers: by name, with TLS where the URL wants it."""
+"""How web servers are known over TLS, and we to them."""
 
 from __future__ import annotations
 
 import os
-import socket
 import ssl
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from casync_py.errors import UsageError
-from casync_py.remotes.http.errors import WebError
-from casync_py.remotes.http.wire import Connection, broken
 
 if TYPE_CHECKING:
     from casync_py.options import Access
-    from casync_py.remotes.http.address import WebAddress
 
-_LONGEST_CONNECT_S = 30.0  # the kernel sends SYN after 0, 1, 3, 7, 15 s: who answers none of these is not there
 _HTTP1, _HTTP2 = "http/1.1", "h2"
-_FINAL = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME), socket.EAI_FAIL}
 
 
 def tls_context(access: Access, *, named: bool, http2: bool) -> ssl.SSLContext:
@@ -76,40 +70,3 @@ def http2_is_there() -> bool:
     """Whether the package is installed that HTTP/2 takes (extra `http2`)."""
     spec = find_spec("h2")
     return spec is not None and spec.origin is not None  # not just a directory of that name
-
-
-def connect(address: WebAddress, tls: ssl.SSLContext | None, timeout_s: float | None) -> Connection | None:
-    """A connection to a server; None if it chose HTTP/2, which `tls` offered.
-
-    Raises:
-        WebError: it cannot be made.
-    """
-    patience = _LONGEST_CONNECT_S if timeout_s is None else min(timeout_s, _LONGEST_CONNECT_S)
-    sock: socket.socket | None = None
-    try:
-        sock = socket.create_connection((address.host, address.port), patience)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if tls is not None:
-            sock = tls.wrap_socket(sock, server_hostname=address.host, suppress_ragged_eofs=False)
-            if sock.selected_alpn_protocol() == _HTTP2:
-                sock.close()
-                return None
-        return Connection(sock, timeout_s)
-    except BaseException as error:
-        if sock is not None:
-            sock.close()
-        if isinstance(error, OSError):
-            raise _no_connection(error, patience) from error
-        raise
-
-
-def _no_connection(error: OSError, patience: float) -> WebError:
-    if isinstance(error, socket.gaierror):
-        return WebError(f"Host not found: {error.strerror}", transient=error.errno not in _FINAL)
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return WebError(f"Its certificate is not trusted: {error.verify_message}")
-    if isinstance(error, TimeoutError):
-        return WebError(f"No connection within {patience:g} s", transient=True)
-    if isinstance(error, ssl.SSLError):
-        return broken(error)
-    return WebError(f"No connection: {error.strerror or error}", transient=True)

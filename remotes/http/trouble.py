@@ -1,0 +1,75 @@
+"""What httpx says of a connection, for people, and whether it may go better next time."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from typing import TYPE_CHECKING
+
+import httpx
+
+from casync_py.remotes.http.errors import WebError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CONNECT_S = 30.0  # the kernel sends SYN after 0, 1, 3, 7, 15 s: who answers none of these is not there
+_NO_HOST = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME), socket.EAI_FAIL}
+_NO_ANSWER = "without sending a response"
+_EARLY = "without sending complete message body"
+
+
+def web_error(error: Exception, timeout_s: float | None) -> WebError:
+    """What httpx says, as ours.
+
+    Args:
+        timeout_s: how long the server was waited for.
+    """
+    if isinstance(error, httpx.ConnectTimeout):
+        return WebError(f"No connection within {min(timeout_s or CONNECT_S, CONNECT_S):g} s", transient=True)
+    if isinstance(error, httpx.TimeoutException):
+        verb = "Takes" if isinstance(error, httpx.WriteTimeout) else "Sends"
+        return WebError(f"{verb} nothing for {timeout_s:g} s", transient=True)
+    words = "".join(letter for letter in str(error)[:120] if letter.isprintable())  # may quote what the server said
+    if isinstance(error, httpx.ProxyError):
+        # "407 Proxy Authentication Required": what the proxy answered; its own trouble is 5xx
+        return WebError(f"The proxy failed: {words}", transient=words.startswith("5"))
+    for cause in _causes(error):
+        if isinstance(cause, OSError):
+            return _system_error(cause, connecting=isinstance(error, httpx.ConnectError))
+    if _NO_ANSWER in words:
+        return WebError("Closed the connection without an answer", transient=True)
+    if _EARLY in words:
+        return WebError("Answer ends early", transient=True)
+    if words.startswith("Illegal header"):  # and what follows may be secret
+        return WebError("A header has a character that cannot be sent")
+    if "too long" in words:  # h11's bound of 100 KiB
+        return WebError("Answers with a head that is too long")
+    if isinstance(error, httpx.NetworkError):
+        return WebError(f"Connection broke: {words}", transient=True)
+    # A server that ends an HTTP/2 connection (nginx after 1000 requests) makes h2 call what it still sends our mistake.
+    return WebError(f"Does not speak HTTP: {words}", transient=isinstance(error, httpx.ProtocolError))
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__
+
+
+def _system_error(error: OSError, *, connecting: bool) -> WebError:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return WebError(f"Its certificate is not trusted: {error.verify_message}")
+    if isinstance(error, socket.gaierror):
+        return WebError(f"Host not found: {error.strerror}", transient=error.errno not in _NO_HOST)
+    if isinstance(error, ssl.SSLError) and not _is_early_end(error):
+        return WebError(f"TLS failed: {error.reason or error}")
+    what = "No connection" if connecting else "Connection broke"
+    return WebError(f"{what}: {error.strerror or error}", transient=True)
+
+
+def _is_early_end(error: ssl.SSLError) -> bool:
+    return (
+        isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)) or error.reason == "UNEXPECTED_EOF_WHILE_READING"
+    )
