@@ -93,6 +93,7 @@ class Nginx:
         # The socket is ours and inherited, as by an nginx that is upgraded: no other program can take its port before
         # nginx has it, and who connects before nginx is ready waits.
         with socket.create_server(("127.0.0.1", 0), backlog=512) as listening:
+            listening.setblocking(False)  # nginx leaves that to whoever opened it; a worker must not wait in accept
             self.port = int(listening.getsockname()[1])
             configuration = _CONFIGURATION.format(
                 user="user root;\n" if os.geteuid() == 0 else "",
