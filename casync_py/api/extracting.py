@@ -143,5 +143,5 @@ def _blob_target(text: str, size: int, settings: Settings) -> BlobTarget:
         return StreamTarget()
     endpoint = open_remote(text)
     if not isinstance(endpoint, OffersTarget):
-        raise UsageError(f"{text}: A blob cannot be extracted there")
+        raise UsageError(f"{endpoint.locator.shown}: A blob cannot be extracted there")
     return endpoint.open_target(size, settings.punch_holes)

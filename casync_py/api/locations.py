@@ -51,5 +51,5 @@ def local_path(text: str, purpose: str) -> str:
     """
     locator = parse_locator(text)
     if locator.kind is not LocatorKind.PATH:
-        raise UsageError(f"{text}: Can only {purpose} on this machine")
+        raise UsageError(f"{locator.shown}: Can only {purpose} on this machine")
     return locator.path

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 from casync_py.compression import MAX_CHUNK_SIZE
 from casync_py.errors import UsageError
 from casync_py.remote.endpoint import OffersPull, OffersStore, Wanted
-from casync_py.remote.locator import LocatorKind
 from casync_py.remote.open import open_remote
 from casync_py.store.base import DEFAULT_BUDGET
 from casync_py.store.failover import FailoverStore
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from casync_py.monitor import Monitor
     from casync_py.options import Settings
     from casync_py.remote.endpoint import Endpoint, PullSession
-    from casync_py.remote.locator import Locator
     from casync_py.store.base import PipelinedStore, PipelinedStream, Store
     from casync_py.store.chunk import Chunk
 
@@ -54,7 +52,7 @@ def open_mirrors(stores: Sequence[str], settings: Settings, check: Check, monito
 
 def _mirror(endpoint: Endpoint, settings: Settings, check: Check, monitor: Monitor) -> Mirror:
     if not isinstance(endpoint, (OffersPull, OffersStore)):
-        raise UsageError(f"{shown(endpoint.locator)}: Cannot be a store")
+        raise UsageError(f"{endpoint.locator.shown}: Cannot be a store")
 
     def open_store() -> Verified:
         store: Store
@@ -65,14 +63,7 @@ def _mirror(endpoint: Endpoint, settings: Settings, check: Check, monitor: Monit
         digests, limit, jobs, executor, keep = check
         return Verified(store, digests, limit, jobs=jobs, executor=executor, keep=keep)
 
-    return Mirror(shown(endpoint.locator), open_store)
-
-
-def shown(locator: Locator) -> str:
-    """A locator for messages: a URL without user and password."""
-    if locator.kind is not LocatorKind.URL:
-        return locator.text
-    return f"{locator.scheme}://{locator.authority.rpartition('@')[2]}{locator.path.partition('?')[0]}"
+    return Mirror(endpoint.locator.shown, open_store)
 
 
 class _Connected:

@@ -75,7 +75,7 @@ class Sources:
         if isinstance(endpoint, OffersPull):
             return self._sessions[endpoint.connection].index()
         if not isinstance(endpoint, OffersIndex):
-            raise UsageError(f"{endpoint.locator.text}: Cannot be an index")
+            raise UsageError(f"{endpoint.locator.shown}: Cannot be an index")
         return endpoint.open_index()
 
     def open_stores(self) -> list[Store]:
@@ -104,7 +104,7 @@ class Sources:
 
     def _open_near(self, endpoint: Endpoint) -> Store:
         if not isinstance(endpoint, OffersStore):
-            raise UsageError(f"{endpoint.locator.text}: Cannot be a store")
+            raise UsageError(f"{endpoint.locator.shown}: Cannot be a store")
         return endpoint.open_store(self._settings.store_options)
 
     def close(self) -> None:
@@ -253,6 +253,6 @@ def open_archive(text: str | None, settings: Settings, monitor: Monitor) -> Iter
         elif isinstance(endpoint, OffersArchive):
             source = endpoint.open_archive()
         else:
-            raise UsageError(f"{text}: Cannot be an archive")
+            raise UsageError(f"{endpoint.locator.shown}: Cannot be an archive")
         cleanup.callback(source.close)
         yield source

@@ -58,7 +58,7 @@ def _index_sink(endpoint: Endpoint | None, mode: int, settings: Settings, monito
 
 def _near_file(endpoint: Endpoint, mode: int) -> FileSink:
     if not isinstance(endpoint, OffersFile):
-        raise UsageError(f"{endpoint.locator.text}: Cannot be written there")
+        raise UsageError(f"{endpoint.locator.shown}: Cannot be written there")
     return endpoint.open_file(mode)
 
 
@@ -68,7 +68,7 @@ def _chunk_sink(
     if isinstance(endpoint, OffersPush):
         return endpoint.open_push_chunks(plan, settings, monitor)
     if not isinstance(endpoint, OffersStore):
-        raise UsageError(f"{endpoint.locator.text}: Cannot be a store")
+        raise UsageError(f"{endpoint.locator.shown}: Cannot be a store")
     store = endpoint.open_writable_store(settings.store_options)
     cleanup.callback(store.close)
     return StoreSink(store)

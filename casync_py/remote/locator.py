@@ -59,6 +59,14 @@ class Locator:
                     break
         return next((what for suffix, what in SUFFIXES.items() if name.endswith(suffix)), None)
 
+    @property
+    def shown(self) -> str:
+        """As it stands in messages: of a URL neither user and password nor the query, which may be secret."""
+        if self.kind is not LocatorKind.URL:
+            return self.text
+        path, mark, _ = self.path.partition("?")
+        return f"{self.scheme}://{self.authority.rpartition('@')[2]}{path}{mark and '?...'}"
+
     def default_store(self) -> str:
         """`default.castr` beside it: the last path component replaced; a URL's query is cut off first."""
         if self.kind is LocatorKind.URL:

@@ -26,7 +26,9 @@ def open_remote(text: str) -> Endpoint:
     entry = SCHEMES.get(locator.scheme)
     if entry is None:
         served = ", ".join(sorted(SCHEMES))
-        raise UsageError(f"{text}: Locations of kind {locator.scheme!r} are not supported (supported: {served})")
+        raise UsageError(
+            f"{locator.shown}: Locations of kind {locator.scheme!r} are not supported (supported: {served})"
+        )
     module, _, name = entry.partition(":")
     opener: Callable[[Locator], Endpoint] = getattr(import_module(module), name)
     return opener(locator)

@@ -110,3 +110,16 @@ def test_a_scheme_that_nothing_serves_is_named() -> None:
 
 def test_not_utf8_in_a_file_url() -> None:
     assert parse_locator("file:///%ff").path.encode("utf-8", "surrogateescape") == b"/\xff"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("http://joe:hush@host:8042/a.caibx?token=hush", "http://host:8042/a.caibx?..."),
+        ("https://host/a;b", "https://host/a;b"),
+        ("joe@host:a?b", "joe@host:a?b"),
+        ("a/b", "a/b"),
+    ],
+)
+def test_what_messages_show(text: str, shown: str) -> None:
+    assert parse_locator(text).shown == shown
