@@ -49,5 +49,7 @@ class Watch:
     def close(self) -> None:
         """End the thread."""
         self._ended.set()
-        if self._thread is not None:
-            self._thread.join()
+        with self._lock:  # another thread may be about to start it
+            thread = self._thread
+        if thread is not None:
+            thread.join()
