@@ -133,8 +133,11 @@ class Run(Protocol):
 
 
 @pytest.fixture
-def run(capfd: pytest.CaptureFixture[str]) -> Run:
+def run(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
     from casync_py.cli import main
+    from casync_py.transport.retry import Retry
+
+    monkeypatch.setattr(Retry, "pause_s", lambda _self, _failures: 0.02)
 
     def run(
         server: ScriptedServer, output: Path, *options: str, name: str = "blob.caibx", measured: bool = False
