@@ -7,9 +7,8 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-import httpx
-
 from casync_py.errors import UsageError
+from casync_py.remotes.http.lean import httpx
 from casync_py.remotes.http.trouble import CONNECT_S
 
 if TYPE_CHECKING:
@@ -44,8 +43,11 @@ class Client:
         late: the watch has broken the connection.
     """
 
-    def __init__(self, tls: ssl.SSLContext, proxy: str | None, timeout_s: float | None, *, http2: bool) -> None:
+    def __init__(self, tls: ssl.SSLContext | None, proxy: str | None, timeout_s: float | None, *, http2: bool) -> None:
         """
+        Args:
+            tls: None where nothing is encrypted.
+
         Raises:
             UsageError: an impossible proxy.
         """
@@ -60,7 +62,7 @@ class Client:
             "trace": self._remember,
         }
         try:
-            self._transport = httpx.HTTPTransport(verify=tls, http2=http2, limits=_ONE, proxy=proxy)
+            self._transport = httpx.HTTPTransport(verify=tls or False, http2=http2, limits=_ONE, proxy=proxy)
         except (ValueError, httpx.InvalidURL, ImportError) as error:
             # Without what httpx says: it may quote the URL with its password
             raise UsageError(f"The proxy that the environment names cannot be used ({type(error).__name__})") from None

@@ -8,11 +8,10 @@ from collections import deque
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
-import httpx
-
 from casync_py.errors import UsageError
 from casync_py.remotes.http.client import Body, Client
 from casync_py.remotes.http.errors import TooLarge, WebError
+from casync_py.remotes.http.lean import httpx
 from casync_py.remotes.http.pace import Pace
 from casync_py.remotes.http.trouble import web_error
 

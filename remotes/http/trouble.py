@@ -6,9 +6,8 @@ import socket
 import ssl
 from typing import TYPE_CHECKING
 
-import httpx
-
 from casync_py.remotes.http.errors import WebError
+from casync_py.remotes.http.lean import httpx
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
