@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
+from casync_py.testing.nginx import Nginx
 from casync_py.testing.published import Published, publish
 from casync_py.testing.serve_process import ServeProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-
-    from casync_py.testing.nginx import Nginx
 
 
 class Server(Protocol):
@@ -34,6 +33,23 @@ def published(published_once: Published, tmp_path: Path) -> Published:
     """A copy of it that belongs to the test."""
     shutil.copytree(published_once.folder, tmp_path / "served")
     return Published(tmp_path / "served", published_once.tree, published_once.blob)
+
+
+@pytest.fixture(scope="session")
+def our_url(tmp_path_factory: pytest.TempPathFactory, published_once: Published) -> Iterator[str]:
+    """What casync made, on a `casync-py serve` that all tests share."""
+    with ServeProcess(tmp_path_factory.mktemp("serve") / "log", published_once.folder) as server:
+        yield server.url
+    assert "Traceback" not in server.said()
+
+
+@pytest.fixture(scope="session")
+def nginx_url(
+    tmp_path_factory: pytest.TempPathFactory, published_once: Published, peer: Callable[[str], str]
+) -> Iterator[str]:
+    """The same on nginx."""
+    with Nginx(tmp_path_factory.mktemp("nginx"), peer("nginx"), published_once.folder) as server:
+        yield server.url
 
 
 @pytest.fixture

@@ -52,8 +52,8 @@ def curl(tmp_path: Path) -> Curl:
 
 
 @pytest.fixture
-def url(serve: Callable[..., ServeProcess], published_once: Published) -> str:
-    return serve(published_once.folder).url
+def url(our_url: str) -> str:
+    return our_url
 
 
 @pytest.fixture(params=[*TYPES])

@@ -58,9 +58,9 @@ def client(request: pytest.FixtureRequest, casync: str) -> Client:
     return Client([casync] if request.param == "casync" else OURS)
 
 
-@pytest.fixture
-def url(start_server: Callable[..., Any], published_once: Published) -> str:
-    server_url: str = start_server(published_once.folder).url
+@pytest.fixture(params=["our_url", pytest.param("nginx_url", marks=pytest.mark.peer("nginx"))], ids=["ours", "nginx"])
+def url(request: pytest.FixtureRequest) -> str:
+    server_url: str = request.getfixturevalue(request.param)
     return server_url
 
 
