@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     Content = bytes | Callable[[], Iterable[bytes]] | None
 
+HEADER_CHARSET = "latin-1"  # each byte a character: what a server said, such as an ETag, is said back unchanged
 _ONE = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=None)
 
 
@@ -76,7 +77,8 @@ class Client:
         self._body = body
         self._size = 0
         self._since = time.monotonic()
-        request = httpx.Request(method, url, headers=headers, content=body, extensions=self._extensions)
+        lines = httpx.Headers(headers, encoding=HEADER_CHARSET)
+        request = httpx.Request(method, url, headers=lines, content=body, extensions=self._extensions)
         return self._transport.handle_request(request)
 
     def _remember(self, event: str, details: dict[str, Any]) -> None:

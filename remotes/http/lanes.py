@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from casync_py.errors import UsageError
-from casync_py.remotes.http.client import Body, Client
+from casync_py.remotes.http.client import HEADER_CHARSET, Body, Client
 from casync_py.remotes.http.errors import TooLarge, WebError
 from casync_py.remotes.http.lean import httpx
 from casync_py.remotes.http.pace import Pace
@@ -47,6 +47,7 @@ class Answering:
         self._pace = Pace(timeout_s)
         self._timeout_s = timeout_s
         self.status = response.status_code
+        response.headers.encoding = HEADER_CHARSET  # httpx would guess
         self.headers = dict(response.headers)
         self.complete = False
         self.received = sum(len(name) + len(value) + _LINE for name, value in response.headers.raw)

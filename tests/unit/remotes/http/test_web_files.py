@@ -251,9 +251,10 @@ def test_no_archive(web: Web) -> None:
         WebArchive(web, server.url("/a.catar"), "name")
 
 
+@pytest.mark.parametrize("etag", ['"1"', '"\xe9"', '"\xc3\xa9"'])  # of any bytes, whatever they are in any charset
 @pytest.mark.parametrize("ranges", [True, False])
-def test_an_archive_goes_on_after_breaks(web: Web, ranges: bool) -> None:
-    script = Breaking(ARCHIVE, [100_000, 150_000, 170_000], ranges=ranges)
+def test_an_archive_goes_on_after_breaks(web: Web, ranges: bool, etag: str) -> None:
+    script = Breaking(ARCHIVE, [100_000, 150_000, 170_000], ranges=ranges, etag=etag)
     with ScriptedServer(script) as server:
         archive = WebArchive(web, server.url("/a.catar"), "name")
         assert read_all(archive) == ARCHIVE

@@ -207,6 +207,16 @@ def test_indexes_and_archives_are_passed_on_as_they_are_now(folder: Path, origin
     assert [path.name for path in folder.iterdir()] == ["here.caibx"]
 
 
+@pytest.mark.parametrize("tag", ['"\xe9"', '"\u20ac"'.encode().decode("latin-1")])
+def test_headers_are_passed_on_byte_for_byte(folder: Path, tag: str) -> None:
+    def script(asked: Asked) -> Iterable[Step]:
+        return [answer(304 if asked.headers.get("if-none-match") == tag else 200, b"", f"ETag: {tag}")]
+
+    with ScriptedServer(script) as server, Served(folder, upstream=server.origin, settings=FEW) as served:
+        assert served.ask("GET", "/a.caidx").headers["etag"] == tag
+        assert served.ask("GET", "/a.caidx", headers={"If-None-Match": tag}).status == 304
+
+
 def test_our_client_extracts_through_it(tmp_path: Path, folder: Path, origin: Origin) -> None:
     data = random.Random(1).randbytes(3_000_000)
     (tmp_path / "blob").write_bytes(data)
