@@ -61,7 +61,8 @@ class Bench:
             return
         name, file = group.needs
         if not (self.scratch / actor.folder / file).exists():
-            self.run_once(next(other for other in GROUPS if other.name == name), actor)
+            maker = PLAIN if actor.folder == PLAIN.folder else actor
+            self.run_once(next(other for other in GROUPS if other.name == name), maker)
 
     def measure(self, group: Group, actors: list[Actor], rounds: int) -> dict[Actor, list[Sample]]:
         """Run the baseline and the actors in turns; each result is checked in the first round."""
