@@ -84,7 +84,9 @@ class Client:
     def _remember(self, event: str, details: dict[str, Any]) -> None:
         """Keep the sockets that are made: nothing but their end wakes a thread that waits for them."""
         if event.endswith(("connect_tcp.complete", "start_tls.complete")):
-            self._sockets.append(details["return_value"].get_extra_info("socket"))
+            made = details["return_value"].get_extra_info("socket")
+            # There is one connection at a time: what came before has ended
+            self._sockets = [made] if event.endswith("connect_tcp.complete") else [*self._sockets, made]
 
     def check(self, now: float, patience_s: float) -> None:
         """Break the connection where neither the request nor the head of its answer has come on for so long."""
@@ -97,7 +99,7 @@ class Client:
 
     def shut(self) -> None:
         """Break the connection; from any thread."""
-        for sock in list(self._sockets):
+        for sock in self._sockets:
             with suppress(OSError):  # it is not connected any more
                 sock.shutdown(socket.SHUT_RDWR)
 
