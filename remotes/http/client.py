@@ -18,20 +18,28 @@ if TYPE_CHECKING:
     Content = bytes | Callable[[], Iterable[bytes]] | None
 
 HEADER_CHARSET = "latin-1"  # each byte a character: what a server said, such as an ETag, is said back unchanged
+_PIECE = 256 << 10  # bytes of a body that are handed over at once
 _ONE = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=None)
 
 
 class Body:
     """A request's body, once, and how many bytes of it were taken."""
 
-    def __init__(self, pieces: Iterable[bytes]) -> None:
+    def __init__(self, content: bytes | Iterable[bytes]) -> None:
         self.size = 0
-        self._pieces = pieces
+        self._pieces = _cut(content) if isinstance(content, bytes) else content
 
     def __iter__(self) -> Iterator[bytes]:
         for piece in self._pieces:
             self.size += len(piece)
             yield piece
+
+
+def _cut(content: bytes) -> Iterable[bytes]:
+    """Pieces small enough to show that a slow line takes them."""
+    if len(content) <= _PIECE:
+        return (content,)
+    return (content[at : at + _PIECE] for at in range(0, len(content), _PIECE))
 
 
 class Client:

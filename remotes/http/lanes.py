@@ -135,7 +135,7 @@ class Lane:
             if self._closed:
                 raise WebError("The connection was closed")
             client, fresh = self._client()
-            body = None if content is None else Body([content] if isinstance(content, bytes) else content())
+            body = None if content is None else Body(content if isinstance(content, bytes) else content())
             self._watch.waiting.add(client)
             try:
                 response = client.ask(method, self._base + target, lines, body)

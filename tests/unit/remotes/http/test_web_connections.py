@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import socket
+import threading
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
@@ -38,3 +39,33 @@ def test_connections_that_are_over_leave_nothing_behind(monkeypatch: pytest.Monk
         assert server.connections == 20
         assert 0 < len(connected) < 5
     web.close()
+
+
+def test_a_body_that_is_taken_slowly_is_no_stall() -> None:
+    """However large it is: what was taken so far counts."""
+    size = 16 << 20
+    taken: list[int] = []
+    pause = threading.Event()
+
+    def serve(listening: socket.socket) -> None:
+        sock, _address = listening.accept()
+        with sock, sock.makefile("rb") as reader:
+            while reader.readline().strip():
+                pass
+            while sum(taken) < size and (data := reader.read(1 << 20)):
+                taken.append(len(data))
+                pause.wait(0.12)
+            sock.sendall(answer(200))
+
+    web = make_web(timeout=1.0)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=serve, args=(listening,))
+        thread.start()
+        try:
+            url = f"http://127.0.0.1:{listening.getsockname()[1]}/a"
+            assert web.request("PUT", url, content=bytes(size)).status == 200
+        finally:
+            web.close()
+            pause.set()
+            thread.join()
+    assert sum(taken) == size
