@@ -185,13 +185,18 @@ def test_one_who_takes_nothing_holds_up_nobody(tmp_path: Path) -> None:
     proxy.store.close()
 
 
-def test_what_nobody_waits_for_any_more_is_not_fetched_to_the_end(tmp_path: Path) -> None:
+def test_what_nobody_waits_for_any_more_is_not_fetched_to_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     origin = Origin()
     origin.gate.clear()
     proxy = Proxy(tmp_path / "c", origin, far=False)
     ahead = proxy.store.ahead(IDS)
+    wait, waits = proxy.store.flights.wait, threading.Event()
+    monkeypatch.setattr(proxy.store.flights, "wait", lambda flight: (waits.set(), wait(flight))[1])
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(ahead.get, IDS[0])
+        assert waits.wait(30)
         origin.reached.acquire()
         ahead.close()
         origin.gate.set()

@@ -130,9 +130,9 @@ def test_an_impossible_proxy(monkeypatch: pytest.MonkeyPatch, value: str) -> Non
 
 
 def test_bodies_are_bounded_and_broken_ones_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    with ScriptedServer(lambda _asked: [answer(200, BODY, length=40_000), 1.0]) as proxy:
+    with ScriptedServer(lambda _asked: [answer(200, BODY, length=40_000), 60.0]) as proxy:
         monkeypatch.setenv("http_proxy", proxy.origin)
-        web = Web(Access(), timeout=0.1, retries=0, monitor=Monitor(), user_origins=())
+        web = Web(Access(), timeout=0.7, retries=0, monitor=Monitor(), user_origins=())
         with pytest.raises(WebError, match="Answers with more than 1000 bytes"):
             web.request("GET", "http://server.example/a", limit=1000)
         with pytest.raises(WebError, match="Sends nothing") as caught:
