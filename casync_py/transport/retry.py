@@ -49,6 +49,11 @@ class Attempts:
         """How often it failed in a row."""
         return self._failures
 
+    @property
+    def used_up(self) -> bool:
+        """Whether the next failure is the last."""
+        return self._failures >= self._retry.times
+
     def failed(self, error: BaseException, retry_after: float | None = None) -> None:
         """Wait until it may be tried again.
 
@@ -59,9 +64,9 @@ class Attempts:
         Raises:
             error: it has been tried often enough, or `stop` was set.
         """
-        self._failures += 1
-        if self._failures > self._retry.times:
+        if self.used_up:
             raise error
+        self._failures += 1
         pause = self._retry.pause_s(self._failures)
         if retry_after is not None:
             pause = max(pause, min(retry_after, LONGEST_WISH_S))

@@ -111,8 +111,6 @@ class Download:
 
     def _failed(self, error: WebError) -> None:
         self.close()
-        if not error.transient:
-            raise error
         self._came = 0
         self._web.failed(self._attempts, error)
 

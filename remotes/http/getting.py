@@ -101,9 +101,7 @@ class ByPosts:
             try:
                 self._post(answers, attempts)
             except WebError as error:
-                if not error.transient:
-                    raise
-                attempts.failed(error, error.retry_after)
+                self._web.failed(attempts, error)
             except PeerError as error:
                 error.name = error.name or self._name
                 raise

@@ -144,10 +144,8 @@ class Web:
                     lane.done(answering)
             except WebError as error:
                 error.name = error.name or shown(url)
-                if not error.transient:
-                    raise
                 attempts = attempts or Attempts(self.retry, self.stopped)
-                if again and attempts.failures == self.retry.times > 0 and self._answered != answered:
+                if again and attempts.failures and attempts.used_up and self._answered != answered:
                     again, answered = again - 1, self._answered
                     attempts.progress()
                 self.failed(attempts, error)
@@ -162,7 +160,7 @@ class Web:
         headers: Mapping[str, str] | None = None,
         expect: Collection[int] = OK,
     ) -> Iterator[Reply]:
-        """Ask once, for an answer of any size. Over HTTP/1.1, or a proxy of the environment.
+        """Ask once, for an answer of any size.
 
         Args and Raises: as `request`.
         """
@@ -182,11 +180,12 @@ class Web:
         """Wait until it may be tried again: for `request`, and for who uses `stream`.
 
         Raises:
-            error: it has been tried often enough.
+            error: that would not help, or it has been tried often enough.
         """
-        self._monitor.detail(f"{error}; trying again")
-        if self.stopped.is_set():
+        if not error.transient or self.stopped.is_set():
             raise error
+        if not attempts.used_up:
+            self._monitor.detail(f"{error}; trying again")
         attempts.failed(error, error.retry_after)
 
     def _open(

@@ -89,8 +89,6 @@ class ProxyReading(Reading):
                     reply = cleanup.enter_context(stream)
                 except WebError as error:
                     try:
-                        if not error.transient:
-                            raise
                         upstream.web.failed(attempts, error)
                     except WebError:
                         raise _failed(names, error) from None
