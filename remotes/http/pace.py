@@ -12,15 +12,10 @@ _SLOWEST = 1024  # bytes in the time for which a server may be silent
 class Pace:
     """Notices a server that sends nothing, or so little that it never ends: less than 1 KiB in the timeout."""
 
-    __slots__ = ("_came", "_waited_s", "timeout_s")
+    __slots__ = ("_came", "_timeout_s", "_waited_s")
 
     def __init__(self, timeout_s: float | None) -> None:
-        self.timeout_s = math.inf if timeout_s is None else timeout_s
-        self._waited_s = 0.0
-        self._came = 0
-
-    def begin(self) -> None:
-        """A new answer is waited for."""
+        self._timeout_s = math.inf if timeout_s is None else timeout_s
         self._waited_s = 0.0
         self._came = 0
 
@@ -39,5 +34,5 @@ class Pace:
         if self._came >= _SLOWEST:
             self._waited_s = 0.0
             self._came = 0
-        elif self._waited_s > self.timeout_s:
-            raise WebError(f"Sends next to nothing for {self.timeout_s:g} s", transient=True)
+        elif self._waited_s > self._timeout_s:
+            raise WebError(f"Sends next to nothing for {self._timeout_s:g} s", transient=True)
