@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from casync_py.ids import ChunkId
+    from casync_py.store.single_flight import Flight
 
 PLAIN = StoreOptions(Compression(None))
 SAMPLES = [sample(number, 1000) for number in range(600)]
@@ -193,7 +194,12 @@ def test_what_nobody_waits_for_any_more_is_not_fetched_to_the_end(
     proxy = Proxy(tmp_path / "c", origin, far=False)
     ahead = proxy.store.ahead(IDS)
     wait, waits = proxy.store.flights.wait, threading.Event()
-    monkeypatch.setattr(proxy.store.flights, "wait", lambda flight: (waits.set(), wait(flight))[1])
+
+    def wait_noticeably(flight: Flight) -> Chunk | None:
+        waits.set()
+        return wait(flight)
+
+    monkeypatch.setattr(proxy.store.flights, "wait", wait_noticeably)
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(ahead.get, IDS[0])
         assert waits.wait(30)
