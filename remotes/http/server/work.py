@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from casync_py.remotes.http.server.answers import busy
@@ -64,7 +64,8 @@ class Room:
             if turn.done() and not turn.cancelled():
                 self._free += size
             else:
-                self._waiting.remove(entry)
+                with suppress(ValueError):  # it is no longer there where a turn came up just after the waiting ended
+                    self._waiting.remove(entry)
             self._hand_out()
             if isinstance(error, TimeoutError):
                 raise busy("The server has too much to receive at once") from None

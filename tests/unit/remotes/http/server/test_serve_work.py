@@ -86,6 +86,24 @@ def test_who_is_cancelled_when_the_turn_came_gives_it_on() -> None:
     asyncio.run(main())
 
 
+def test_who_is_cancelled_as_the_turn_comes_ends_as_cancelled() -> None:
+    async def main() -> None:
+        room, order = Room(1), list[int]()
+        go_on = asyncio.Event()
+        first = asyncio.create_task(_hold(room, 1, order, go_on))
+        await _settle()
+        second = asyncio.create_task(_hold(room, 1, order, go_on))
+        await _settle()
+        go_on.set()
+        second.cancel()
+        _, end = await asyncio.gather(first, second, return_exceptions=True)
+        assert isinstance(end, asyncio.CancelledError)
+        async with asyncio.timeout(5), room.of(1):
+            pass
+
+    asyncio.run(main())
+
+
 def test_nobody_waits_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(work, "_PATIENCE_S", 0.01)
 
