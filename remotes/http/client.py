@@ -76,17 +76,20 @@ class Client:
             # Without what httpx says: it may quote the URL with its password
             raise UsageError(f"The proxy that the environment names cannot be used ({type(error).__name__})") from None
 
-    def ask(self, method: str, url: str, headers: list[tuple[str, str]], body: Body | None) -> httpx.Response:
-        """Send a request and wait for the head of its answer.
+    def begin(self, body: Body | None) -> None:
+        """A request comes, with this body; the watch may look from now on."""
+        self._body = body
+        self._size = 0
+        self._since = time.monotonic()
+
+    def ask(self, method: str, url: str, headers: list[tuple[str, str]]) -> httpx.Response:
+        """Send the request that was begun, and wait for the head of its answer.
 
         Raises:
             httpx.HTTPError, httpx.InvalidURL: there is none.
         """
-        self._body = body
-        self._size = 0
-        self._since = time.monotonic()
         lines = httpx.Headers(headers, encoding=HEADER_CHARSET)
-        request = httpx.Request(method, url, headers=lines, content=body, extensions=self._extensions)
+        request = httpx.Request(method, url, headers=lines, content=self._body, extensions=self._extensions)
         return self._transport.handle_request(request)
 
     def _remember(self, event: str, details: dict[str, Any]) -> None:

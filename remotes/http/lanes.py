@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
 from collections import deque
 from typing import TYPE_CHECKING
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from casync_py.monitor import Monitor
-    from casync_py.remotes.http.address import WebAddress
     from casync_py.remotes.http.client import Content
     from casync_py.remotes.http.watch import Watch
 
@@ -94,26 +94,27 @@ class Lane:
     Each client is used by one request at a time. A common pool would be searched under a lock for each request; and
     httpcore 1.0 lets threads write to an HTTP/2 connection without a lock, so that streams begin out of order (nginx
     answers with PROTOCOL_ERROR) and headers may be packed against another request's table.
-
-    Attributes:
-        address: the origin's.
     """
 
     def __init__(
         self,
         make_client: Callable[[], Client],
-        address: WebAddress,
+        base: str,
         headers: list[tuple[str, str]],
         timeout_s: float | None,
         monitor: Monitor,
         watch: Watch,
     ) -> None:
-        """Args: headers: that go with every request."""
-        self.address = address
+        """
+        Args:
+            base: what each URL begins with, up to its path.
+            headers: that go with every request.
+        """
         self._make_client = make_client
         self._idle: deque[Client] = deque()
-        self._clients: WeakSet[Client] = WeakSet()
-        self._base = address.url.rstrip("/")
+        self._lock = threading.Lock()
+        self._clients: WeakSet[Client] = WeakSet()  # changed and looked through under the lock
+        self._base = base
         self._headers = headers
         self._timeout_s = timeout_s
         self._monitor = monitor
@@ -136,9 +137,10 @@ class Lane:
                 raise WebError("The connection was closed")
             client, fresh = self._client()
             body = None if content is None else Body(content if isinstance(content, bytes) else content())
+            client.begin(body)
             self._watch.waiting.add(client)
             try:
-                response = client.ask(method, self._base + target, lines, body)
+                response = client.ask(method, self._base + target, lines)
             except (httpx.HTTPError, httpx.InvalidURL) as error:
                 client.close()
                 if client.late:
@@ -174,7 +176,8 @@ class Lane:
             return self._idle.pop(), False  # the one used last, which is the least likely to be closed
         except IndexError:
             client = self._make_client()
-            self._clients.add(client)
+            with self._lock:
+                self._clients.add(client)
             return client, True
 
     def done(self, answering: Answering) -> None:
@@ -194,7 +197,9 @@ class Lane:
     def close(self) -> None:
         """Break what is under way; twice is fine."""
         self._closed = True
-        for client in list(self._clients):
+        with self._lock:
+            clients = list(self._clients)
+        for client in clients:
             client.shut()
         while self._idle:
             self._idle.pop().close()

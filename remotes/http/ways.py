@@ -74,7 +74,8 @@ class Ways:
         encrypted = address.url.startswith("https:")  # reading the authorities' certificates takes 30 ms
         tls = self._context(self._credentials.is_named(address.origin), http2) if encrypted else None
         new_client = partial(Client, tls, self._proxy(address), self._timeout_s, http2=http2)
-        return Lane(new_client, address, self._headers(address), self._timeout_s, self._monitor, self._watch)
+        base = address.url.rstrip("/")
+        return Lane(new_client, base, self._headers(address), self._timeout_s, self._monitor, self._watch)
 
     def _proxy(self, address: WebAddress) -> str | None:
         """The URL of the proxy that the environment names for an origin."""

@@ -34,8 +34,6 @@ _ASK_MAX = 2 * ROW.size * ROWS_MAX  # the index and, in whatever pieces it comes
 _PULL_MAX = (ID_SIZE + 24) * IDS_MAX + 3 * 24  # each id in a message of its own
 _MESSAGES: list[Header] = [(b"content-type", MEDIA_TYPE.encode()), (b"cache-control", b"no-store")]
 _ANSWERS: list[Header] = [(b"content-type", b"application/octet-stream"), (b"cache-control", b"no-store")]
-READING = ("pull", "has")
-WRITING = ("ask", "send")
 
 
 class Pulls:

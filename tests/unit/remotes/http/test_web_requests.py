@@ -6,8 +6,9 @@ import os
 import re
 import socket
 import threading
+import time
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
@@ -262,6 +263,25 @@ def test_a_stall_on_a_used_connection_is_a_failure() -> None:
         with pytest.raises(WebError, match=STALLED):
             web.request("GET", server.url())
         assert len(server.asked) == 2
+    web.close()
+
+
+class Hasty(set[Any]):
+    """Those whom the watch looks after, which looks as soon as there is one."""
+
+    def add(self, client: Any) -> None:
+        super().add(client)
+        client.check(time.monotonic(), 0.05)
+
+
+def test_how_long_a_connection_was_idle_counts_for_no_request() -> None:
+    web = make_web()
+    web._ways._watch.waiting = Hasty()
+    with ScriptedServer(lambda _asked: [answer(200)]) as server:
+        for _ in range(2):
+            web.request("GET", server.url())
+            web.stopped.wait(0.1)
+        assert server.connections == 1
     web.close()
 
 
