@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import gc
 import socket
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from casync_py.monitor import Monitor
 from casync_py.options import Access
+from casync_py.remotes.http.lanes import Lane
+from casync_py.remotes.http.watch import Watch
 from casync_py.remotes.http.web import Web
 from casync_py.testing.web import CLOSE, ScriptedServer, answer
 
@@ -39,6 +42,35 @@ def test_connections_that_are_over_leave_nothing_behind(monkeypatch: pytest.Monk
         assert server.connections == 20
         assert 0 < len(connected) < 5
     web.close()
+
+
+def test_closing_while_connections_are_made() -> None:
+    class Idle:
+        shut = close = staticmethod(lambda: None)
+
+    made: list[Any] = []
+    lane = Lane(Idle, "http://a", [], None, Monitor(), Watch(None))  # type: ignore[arg-type] # it asks nobody
+    many, closed = threading.Event(), threading.Event()
+
+    def make() -> None:
+        while not closed.is_set():
+            made.append(lane._client())
+            if len(made) == 2000:
+                many.set()
+                del made[1000:]
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    thread = threading.Thread(target=make)
+    thread.start()
+    try:
+        assert many.wait(10)
+        for _ in range(500):
+            lane.close()
+    finally:
+        sys.setswitchinterval(before)
+        closed.set()
+        thread.join()
 
 
 def test_a_body_that_is_taken_slowly_is_no_stall() -> None:
