@@ -149,11 +149,11 @@ class LocalStore:
             ChunkInvalid: something that is no regular file stands at a chunk's place.
             OSError: as `has_many`, or the directory cannot be locked.
         """
-        root = self.directory.open()
-        if root is not None:
-            root = self.directory.open_to_write()
-            self._pending.mark_dirty()
-        return self._look_up(root, ids, refresh=True)
+        if self.directory.open() is None:
+            return self._look_up(None, ids, refresh=True)
+        answers = self._look_up(self.directory.open_to_write(), ids, refresh=True)
+        self._pending.mark_dirty()  # not before: a flush of another thread may be over before they are looked at
+        return answers
 
     def _look_up(self, root: int | None, ids: Sequence[ChunkId], *, refresh: bool) -> list[bool]:
         pending = self._pending

@@ -86,6 +86,27 @@ def test_chunks_recognised_as_there_are_synced_too(store: LocalStore, spy: SyncS
     assert spy.seen == [(0, 1)]
 
 
+def test_what_is_recognised_during_a_flush_is_synced_by_the_next(
+    store: LocalStore, spy: SyncSpy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another writer may have put it after that flush had synced what there was."""
+    chunk = sample(1)
+    store.put(chunk)
+    store.flush()
+    lstat = os.lstat
+
+    def flush_first(*arguments: Any, **named: Any) -> os.stat_result:
+        monkeypatch.setattr(os, "lstat", lstat)
+        store.flush()
+        return lstat(*arguments, **named)
+
+    monkeypatch.setattr(os, "lstat", flush_first)
+    assert store.recognise([chunk.chunk_id]) == [True]
+    before = len(spy.seen)
+    store.flush()
+    assert len(spy.seen) == before + 1
+
+
 def test_batches_are_bounded_by_number(store: LocalStore, spy: SyncSpy, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch, "BATCH_CHUNKS", 4)
     put(store, *range(10))
