@@ -45,7 +45,7 @@ class App:
         self.options = options
         self._monitor = monitor
         self.places = Places(options.roots)
-        self._work = Work()
+        self._work = Work(options.settings.resources)
         self._shelf = Shelf(self.places, options.settings.store_options, self._work)
         self._upstream: Upstream | None = None
         if options.upstream is None:

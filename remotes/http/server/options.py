@@ -19,8 +19,8 @@ class ServeOptions:
         upstream: URL of a server that has what is not here.
         cache_size: bytes that may be kept of what comes from there; None: no limit.
         max_upload: most bytes of an index or archive that is taken.
-        settings: how chunks are stored (`store_options`), how long another end may be silent (`timeout`, 0: for ever),
-            how the upstream is asked.
+        settings: how chunks are stored (`store_options`), threads and memory (`resources`), how long another end may be
+            silent (`timeout`), how the upstream is asked.
         private: there are tokens or client certificates, so that nobody in between may keep what is answered.
     """
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -35,10 +34,9 @@ class PatientWork(Work):
 
     def __init__(self, work: Work) -> None:
         """Share the memory of `work`."""
-        super().__init__()
+        super().__init__(work.resources, readers=_WAITING)
         self.bodies = work.bodies
         self.large = work.large
-        self._readers = ThreadPoolExecutor(_WAITING, "casync-serve-wait")
 
 
 class ProxyReading(Reading):

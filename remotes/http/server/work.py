@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 
 from casync_py.remotes.http.server.answers import busy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-P = ParamSpec("P")
+    from casync_py.options import Resources
+
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 _READERS = 8  # more where a disk is slow help little, and fewer let one slow file hold up the others
 _FLUSHERS = 16  # they wait, for disks and for gc
-_BODIES = 32 << 20  # bytes of request bodies that may be in memory, those of `SMALL` or less
+_BODIES_SHARE = 3  # of the memory; long answers have the rest
 SMALL = 1 << 20
 """Bytes of a body, or of a plain chunk, that many may have at once; what is larger takes its turn, one at a time."""
 PIECE = 256 << 10
 """Bytes of a long answer that are read at once; less where there are many of them."""
-_PIECES = 64 << 20  # bytes of long answers in memory, all together
 _PIECE_MIN = 32 << 10
 _PATIENCE_S = 30.0
 
@@ -83,26 +83,32 @@ class Work:
     """The threads and the memory of one server.
 
     Attributes:
+        resources: how many threads verify, compress and write, and the memory for bodies and long answers together.
         bodies: room for request bodies of at most `SMALL` bytes.
-        large: room for one thing that is larger: a body, or a chunk that is decompressed.
+        large: room for one thing that is larger: a body, or a chunk that is decompressed; beside that memory.
     """
 
-    def __init__(self) -> None:
-        self.bodies = Room(_BODIES)
+    def __init__(self, resources: Resources, *, readers: int = _READERS) -> None:
+        """
+        Args:
+            readers: threads that read.
+        """
+        self.resources = resources
+        bodies = max(SMALL, resources.memory // _BODIES_SHARE)
+        self.bodies = Room(bodies)
         self.large = Room(1)
-        self._readers = ThreadPoolExecutor(_READERS, "casync-serve-read")
-        self._writers = ThreadPoolExecutor(max(2, len(os.sched_getaffinity(0))), "casync-serve-write")
+        self._pieces = resources.memory - bodies  # bytes of long answers in memory, all together
+        self._readers = ThreadPoolExecutor(readers, "casync-serve-read")
+        self._writers = ThreadPoolExecutor(resources.jobs, "casync-serve-write")
         self._flushers = ThreadPoolExecutor(_FLUSHERS, "casync-serve-flush")
         self._streams = 0
 
-    def read(self, function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> asyncio.Future[T]:
+    def read(self, function: Callable[[*Ts], T], *arguments: *Ts) -> asyncio.Future[T]:
         """Do something that reads files, in a thread."""
-        assert not named, "positional only"
         return asyncio.get_running_loop().run_in_executor(self._readers, function, *arguments)
 
-    def write(self, function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> asyncio.Future[T]:
+    def write(self, function: Callable[[*Ts], T], *arguments: *Ts) -> asyncio.Future[T]:
         """Do something that computes or writes files, in a thread."""
-        assert not named, "positional only"
         return asyncio.get_running_loop().run_in_executor(self._writers, function, *arguments)
 
     def flush(self, function: Callable[[], T]) -> Awaitable[T]:
@@ -118,7 +124,7 @@ class Work:
 
     def piece_size(self) -> int:
         """How much of a long answer to read at once: three pieces of each may be in memory."""
-        return max(_PIECE_MIN, min(PIECE, _PIECES // (3 * max(1, self._streams))))
+        return max(_PIECE_MIN, min(PIECE, self._pieces // (3 * max(1, self._streams))))
 
     def close(self) -> None:
         """Finish what is being worked on, end the threads; twice is fine."""

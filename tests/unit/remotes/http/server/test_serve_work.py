@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 
 import pytest
 
+from casync_py.options import Resources
 from casync_py.remotes.http.server import work
 from casync_py.remotes.http.server.answers import Refusal
-from casync_py.remotes.http.server.work import PIECE, Room, Work
+from casync_py.remotes.http.server.work import PIECE, SMALL, Room, Work
 
 
 async def _hold(room: Room, size: int, order: list[int], go_on: asyncio.Event) -> None:
@@ -122,7 +124,7 @@ def test_nobody_waits_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_many_long_answers_are_read_in_smaller_pieces() -> None:
-    shared = Work()
+    shared = Work(Resources())
     assert shared.piece_size() == PIECE
     for _ in range(1000):
         shared.stream_began()
@@ -131,4 +133,21 @@ def test_many_long_answers_are_read_in_smaller_pieces() -> None:
         shared.stream_ended()
     assert shared.piece_size() == PIECE
     shared.close()
+    shared.close()
+
+
+@pytest.mark.parametrize(("memory", "bodies"), [(1, 1), (3 << 20, 1), (6 << 20, 2)])
+def test_less_memory_is_room_for_fewer(monkeypatch: pytest.MonkeyPatch, memory: int, bodies: int) -> None:
+    monkeypatch.setattr(work, "_PATIENCE_S", 0.01)
+    shared = Work(Resources(memory=memory))
+    assert shared.piece_size() <= max(32 << 10, memory)
+
+    async def main() -> None:
+        async with AsyncExitStack() as taken:
+            for _ in range(bodies):
+                await taken.enter_async_context(shared.bodies.of(SMALL))
+            with pytest.raises(Refusal):
+                await taken.enter_async_context(shared.bodies.of(SMALL))
+
+    asyncio.run(main())
     shared.close()
