@@ -22,7 +22,7 @@ from casync_py.remotes.http.address import parse_web
 from casync_py.remotes.http.endpoint import open_web
 from casync_py.remotes.http.errors import WebError
 from casync_py.remotes.http.fetch import HttpStore
-from casync_py.remotes.http.server.answers import Refusal
+from casync_py.remotes.http.server.answers import Refusal, busy
 from casync_py.remotes.http.server.places import shown
 from casync_py.remotes.http.server.shelf import check_new_name
 from casync_py.store.limited import LimitedStore
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from casync_py.store.proxied import Ahead
 
 _OPEN_MAX = 64  # stores that nobody uses stay open up to this many
+_USED_MAX = 256  # stores that are used at the same time: an upstream server that does not answer frees none
 ABSENT = (404, 410)
 _RETRIES = 2  # somebody waits, who tries again himself
 
@@ -76,11 +77,17 @@ class Upstream:
         self._remotes: WeakSet[HttpStore] = WeakSet()  # they live as long as their threads
 
     def at_hand(self, names: Names) -> OpenProxied:
-        """The store at `names`, which may be nowhere."""
+        """The store at `names`, which may be nowhere.
+
+        Raises:
+            Refusal: 503, too many are waited for; each has a thread that asks for it.
+        """
         store = self._stores.get(names)
         if store is None:
+            self._make_room()
+            if len(self._stores) >= _USED_MAX:
+                raise busy(f"{shown(names)}: Too many stores are asked for at once")
             store = self._stores[names] = OpenProxied(names, self._open(names), self._work)
-            self._make_room(store)
         else:
             self._stores.move_to_end(names)
         return store
@@ -134,10 +141,10 @@ class Upstream:
             finally:
                 os.close(directory)
 
-    def _make_room(self, newest: OpenProxied) -> None:
-        surplus = len(self._stores) - _OPEN_MAX
+    def _make_room(self) -> None:
+        surplus = len(self._stores) + 1 - _OPEN_MAX
         for names, store in list(self._stores.items()) if surplus > 0 else ():
-            if surplus > 0 and store is not newest and not store.used:
+            if surplus > 0 and not store.used:
                 del self._stores[names]
                 store.retire()
                 surplus -= 1

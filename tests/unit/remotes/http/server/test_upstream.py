@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import random
+import socket
+import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -389,6 +391,22 @@ def test_so_many_stores_that_are_nowhere_cost_little(folder: Path, plain_origin:
             assert served.ask("GET", chunk_path(IDS[0], f"/{number}.castr")).status == 404
         assert len(os.listdir("/proc/self/fd")) < before + 100
     assert list(folder.iterdir()) == []
+
+
+def test_an_upstream_server_that_does_not_answer_costs_so_much_and_no_more(folder: Path) -> None:
+    """However many stores it is asked for, by clients that do not wait."""
+    asked = b"GET /%d" + chunk_path(IDS[0]).encode() + b" HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    silent = socket.create_server(("127.0.0.1", 0), backlog=1)
+    with silent, Served(folder, upstream=f"http://127.0.0.1:{silent.getsockname()[1]}", settings=FEW) as served:
+        before = threading.active_count()
+        for number in range(300):
+            with socket.create_connection(served.address) as client:
+                client.sendall(asked % number)
+        refused = served.ask("GET", chunk_path(IDS[0], "/x.castr"))
+        assert (refused.status, refused.headers["retry-after"]) == (503, "1")
+        assert refused.text.startswith("/x.castr: Too many stores")
+        assert threading.active_count() - before < 256 + 128 + 20
+        silent.close()  # which ends the waiting
 
 
 def test_credentials_of_the_upstream_url_go_there_and_into_no_message(folder: Path, plain_origin: Origin) -> None:
