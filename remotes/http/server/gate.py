@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     Asgi = Callable[[Any, Any, Any], Awaitable[None]]
 
 HEALTH, METRICS = b"/-/health", b"/-/metrics"
+# Requests that are worked on: what waits for a disk or another server goes on when its client has gone.
+_PER_CONNECTION = 2
 _TEXT = b"text/plain; charset=utf-8"
 _CHALLENGES = [(b"www-authenticate", b'Bearer realm="casync"'), (b"www-authenticate", b'Basic realm="casync"')]
 
@@ -53,6 +55,8 @@ class Gate:
         self._log = log
         self._local = None if tokens is not None else local
         self._metrics = Metrics(limits)
+        self._limits = limits
+        self._in_app = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         begin = perf_counter()
@@ -81,8 +85,15 @@ class Gate:
             await answer.whole(401, b"A token is needed: 'Authorization: Bearer TOKEN', or as a password", _CHALLENGES)
         elif path == METRICS:
             await self._own(scope, answer, self._metrics.text, CONTENT_TYPE)
+        elif self._in_app >= _PER_CONNECTION * self._limits.connections_max:
+            self._limits.refuse("too many requests at once")
+            await answer.whole(503, b"Too many requests are being worked on", [(b"retry-after", b"1")])
         else:
-            await self._app(scope, receive, answer.send)
+            self._in_app += 1
+            try:
+                await self._app(scope, receive, answer.send)
+            finally:
+                self._in_app -= 1
 
     async def _own(self, scope: Scope, answer: _Answer, text: Callable[[], bytes], kind: bytes) -> None:
         if scope["method"] in ("GET", "HEAD"):

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
+import socket
+import struct
+import threading
 import urllib.request
 from contextlib import ExitStack, closing
 from http.client import IncompleteRead
 from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError
+from urllib.parse import urlsplit
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -29,9 +34,13 @@ if TYPE_CHECKING:
     Serve = Callable[..., "Reached"]
 
 ID = b"ab" * 32
+BEGUN, GO_ON = threading.Semaphore(0), threading.Event()
 
 
 async def app(scope: dict[str, Any], receive: Callable[[], Any], send: Callable[[Any], Any]) -> None:
+    if scope["path"] == "/wait":
+        BEGUN.release()
+        await asyncio.to_thread(GO_ON.wait)
     if scope["path"] == "/broken":
         raise ValueError("as it happens")
     length = (b"content-length", b"10")
@@ -108,6 +117,25 @@ def test_monitoring_takes_only_reading(serve: Serve) -> None:
     assert server.get("-/health", "PUT")[0] == 405
     assert server.get("-/health", "HEAD") == (200, b"")
     assert server.get("-/other") == (200, b"0123456789")  # the app's
+
+
+def test_clients_that_do_not_wait_cannot_pile_up_requests(serve: Serve) -> None:
+    server = serve()
+    parts = urlsplit(server.url)
+    GO_ON.clear()
+    try:
+        for number in range(30):  # connections are 10 at most, and so 20 requests
+            with socket.create_connection((parts.hostname, parts.port)) as client:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # it ends with RST
+                client.sendall(b"GET /wait HTTP/1.1\r\n\r\n")
+                assert number >= 20 or BEGUN.acquire(timeout=10)
+        assert server.get("x") == (503, b"Too many requests are being worked on\n")
+        assert server.get("-/health")[0] == 200
+    finally:
+        GO_ON.set()
+    while server.get("x")[0] == 503:
+        pass
+    assert server.get("x")[0] == 200
 
 
 def test_what_goes_wrong_inside(serve: Serve) -> None:
