@@ -14,6 +14,7 @@ from casync_py.protocol import flags as f
 from casync_py.protocol.framing import MessageReader
 from casync_py.protocol.messages import (
     NAME_OF,
+    REQUEST_IDS_MAX,
     Abort,
     ChunkData,
     Goodbye,
@@ -26,7 +27,9 @@ from casync_py.protocol.messages import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
+
+    from casync_py.ids import ChunkId
 
 MEDIA_TYPE = "application/vnd.casync.messages"
 PROTOCOL_HEADER = "Casync-Protocol"
@@ -167,6 +170,11 @@ class BodyReader:
         expected = HELLO_FLAGS[self._exchange, self._side]
         if flags != expected:
             raise ProtocolError(f"HELLO with flags {flags:#x}, not {expected:#x}")
+
+
+def requests_for(ids: Sequence[ChunkId]) -> list[Request]:
+    """Ids in as many messages as they take."""
+    return [Request(ids[at : at + REQUEST_IDS_MAX]) for at in range(0, len(ids), REQUEST_IDS_MAX)]
 
 
 def greeting(exchange: Exchange, side: Side) -> bytes:

@@ -14,8 +14,9 @@ from casync_py.peer.wanted import KEPT_SIZE_DIALECT
 from casync_py.protocol.posted import Exchange
 from casync_py.remotes.http.fetcher import Fetcher
 from casync_py.remotes.http.getting import ByGets, ByPosts
-from casync_py.remotes.http.offers import HAS, Offers, ask_offers
+from casync_py.remotes.http.offers import Offers, ask_offers
 from casync_py.remotes.http.present import has_by_heads, has_by_post
+from casync_py.remotes.http.terms import HAS
 from casync_py.store.base import DEFAULT_BUDGET
 
 if TYPE_CHECKING:

@@ -7,11 +7,12 @@ import time
 from typing import TYPE_CHECKING, Protocol
 
 from casync_py.errors import ChunkInvalid, PeerError, ProtocolError
-from casync_py.protocol.messages import CHUNK_DATA_MAX, REQUEST_IDS_MAX, ChunkData, Message, Missing, Request
-from casync_py.protocol.posted import MEDIA_TYPE, BodyReader, Exchange, Side, body
+from casync_py.protocol.messages import CHUNK_DATA_MAX, ChunkData, Message, Missing
+from casync_py.protocol.posted import MEDIA_TYPE, BodyReader, Exchange, Side, body, requests_for
 from casync_py.remotes.http.address import chunk_url
 from casync_py.remotes.http.errors import TooLarge, WebError
 from casync_py.remotes.http.present import NOT_IN_THIS_FORM, NOT_THERE
+from casync_py.remotes.http.terms import DIGEST_HEADER
 from casync_py.transport.retry import Attempts
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from casync_py.peer.wanted import Answer
     from casync_py.remotes.http.web import Web
 
-DIGEST_HEADER = "Casync-Digest"
 POST_SIZE = 8 << 20  # bytes of chunks, as far as can be told, that one POST asks for
 _POSTS = 6  # at once: what may be asked ahead is in flight even where a round trip takes long
 _LEAST_IDS, _MOST_IDS = 16, 1024
@@ -109,8 +109,7 @@ class ByPosts:
 
     def _post(self, answers: _Answers, attempts: Attempts) -> None:
         ids = list(answers.owed)
-        requests = [Request(ids[at : at + REQUEST_IDS_MAX]) for at in range(0, len(ids), REQUEST_IDS_MAX)]
-        content = body(Exchange.PULL, Side.CLIENT, requests)
+        content = body(Exchange.PULL, Side.CLIENT, requests_for(ids))
         reader = BodyReader(Exchange.PULL, Side.SERVER)
         headers = {"Content-Type": MEDIA_TYPE}
         if (digest := self._digest()) is not None:

@@ -12,8 +12,6 @@ from casync_py.remotes.http.errors import WebError
 if TYPE_CHECKING:
     from casync_py.remotes.http.web import Web
 
-HAS = "has"
-
 
 @dataclass(frozen=True, slots=True)
 class Offers:

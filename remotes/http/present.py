@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from casync_py.errors import ProtocolError
 from casync_py.remotes.http.address import chunk_url
-from casync_py.remotes.http.offers import HAS
+from casync_py.remotes.http.terms import HAS, HAS_IDS_MAX, HAS_MEDIA_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,10 +16,8 @@ if TYPE_CHECKING:
     from casync_py.ids import ChunkId
     from casync_py.remotes.http.web import Web
 
-IDS_MEDIA_TYPE = "application/vnd.casync.ids"
 NOT_THERE = (404, 410)
 NOT_IN_THIS_FORM = 400  # of desync's server to .cacnk where it has plain chunks, and the other way round
-_IDS_MAX = 65536  # in one POST
 _HEADS = 16  # at once
 
 
@@ -30,11 +28,10 @@ def has_by_post(web: Web, store: str, ids: Sequence[ChunkId], name: str) -> list
         PeerError: it did not answer, or not so.
     """
     found: list[bool] = []
-    for start in range(0, len(ids), _IDS_MAX):
-        asked = ids[start : start + _IDS_MAX]
-        answer = web.request(
-            "POST", f"{store}?{HAS}", content=b"".join(asked), headers={"Content-Type": IDS_MEDIA_TYPE}, limit=_IDS_MAX
-        )
+    headers = {"Content-Type": HAS_MEDIA_TYPE}
+    for start in range(0, len(ids), HAS_IDS_MAX):
+        asked = ids[start : start + HAS_IDS_MAX]
+        answer = web.request("POST", f"{store}?{HAS}", content=b"".join(asked), headers=headers, limit=HAS_IDS_MAX)
         if len(answer.body) != len(asked) or answer.body.strip(b"\0\1"):
             raise ProtocolError(f"Answered with {len(answer.body)} bytes for {len(asked)} chunks", name)
         found.extend(map(bool, answer.body))

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from casync_py.files import unnamed_file, write_all
 from casync_py.remotes.http.address import store_url
+from casync_py.remotes.http.terms import ARCHIVE_MEDIA_TYPE, INDEX_MEDIA_TYPE, STORE_HEADER, WRITTEN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,10 +17,6 @@ if TYPE_CHECKING:
     from casync_py.remotes.http.address import WebAddress
     from casync_py.remotes.http.web import Web
 
-STORE_HEADER = "Casync-Store"
-MEDIA_TYPES = {".catar": "application/vnd.casync.archive"}
-_INDEX_TYPE = "application/vnd.casync.index"
-_WRITTEN = frozenset({200, 201, 204})
 _PIECE = 256 << 10
 
 
@@ -35,7 +32,7 @@ class HttpFile:
         self._web = web
         self._address = address
         path = urlsplit(address.url).path
-        self._headers = {"Content-Type": MEDIA_TYPES.get(os.path.splitext(path)[1], _INDEX_TYPE)}
+        self._headers = {"Content-Type": ARCHIVE_MEDIA_TYPE if path.endswith(".catar") else INDEX_MEDIA_TYPE}
         if store is not None:
             self._headers[STORE_HEADER] = urlsplit(store.store).path
         self._fd = unnamed_file()
@@ -54,7 +51,7 @@ class HttpFile:
             PeerError: it did not take it; what it said is part of the message.
         """
         headers = {**self._headers, "Content-Length": str(os.fstat(self._fd).st_size)}
-        self._web.request("PUT", self._address.url, content=self._pieces, headers=headers, expect=_WRITTEN)
+        self._web.request("PUT", self._address.url, content=self._pieces, headers=headers, expect=WRITTEN)
         self.abort()
 
     def _pieces(self) -> Iterator[bytes]:

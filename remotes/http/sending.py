@@ -12,8 +12,9 @@ from casync_py.format.index import IndexWriter
 from casync_py.protocol.messages import CHUNK_DATA_MAX, ChunkData, IndexData, IndexEnd, Request
 from casync_py.protocol.posted import FAREWELL, MEDIA_TYPE, ROWS_MAX, BodyReader, Exchange, Side, body, greeting
 from casync_py.remotes.http.address import chunk_url
-from casync_py.remotes.http.getting import DIGEST_HEADER, check_media_type
+from casync_py.remotes.http.getting import check_media_type
 from casync_py.remotes.http.present import has_by_head
+from casync_py.remotes.http.terms import DIGEST_HEADER, WRITTEN, chunk_media_type
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from casync_py.remotes.http.web import Web
     from casync_py.sync.upload import UploadPlan
 
-CHUNK_MEDIA_TYPES = {b"\x28\xb5\x2f\xfd": "application/zstd", b"\xfd7zX": "application/x-xz"}
-_GZIP, _PLAIN = "application/gzip", "application/octet-stream"
-_WRITTEN = frozenset({200, 201, 204})
 _QUESTION_SIZE = 4 << 20  # bytes of the stream in one ASK: some dozen rows, so that a request costs next to nothing
 _BODY_SIZE = 4 << 20  # bytes of chunks in one SEND, which the server makes durable together
 _AT_ONCE = 16  # files that are asked for, and that are sent, at the same time
@@ -150,9 +148,6 @@ class ByFiles:
         for chunk in chunks:
             data = bytes(chunk.data)
             url = chunk_url(self._store, chunk.chunk_id, self._suffix if chunk.compressed else "")
-            headers = {"Content-Type": _media_type(data, chunk.compressed), DIGEST_HEADER: self._digest}
-            self._web.request("PUT", url, content=data, headers=headers, expect=_WRITTEN)
-
-
-def _media_type(data: bytes, compressed: bool) -> str:
-    return CHUNK_MEDIA_TYPES.get(data[:4], _GZIP) if compressed else _PLAIN
+            media_type = chunk_media_type(data if chunk.compressed else b"")
+            headers = {"Content-Type": media_type, DIGEST_HEADER: self._digest}
+            self._web.request("PUT", url, content=data, headers=headers, expect=WRITTEN)

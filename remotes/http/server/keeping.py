@@ -10,6 +10,7 @@ from casync_py.digest import DIGESTS, Digest
 from casync_py.errors import ChunkInvalid
 from casync_py.remotes.http.server.answers import Refusal
 from casync_py.remotes.http.server.work import SMALL
+from casync_py.remotes.http.terms import DIGEST_HEADER
 from casync_py.store.verify import verified
 
 if TYPE_CHECKING:
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from casync_py.remotes.http.server.work import Work
     from casync_py.store.chunk import Chunk
     from casync_py.store.local import LocalStore
-
-DIGEST_HEADER = "Casync-Digest"
 
 
 def digests_of(call: Call) -> tuple[Digest, ...]:

@@ -8,14 +8,15 @@ from casync_py.errors import ChunkInvalid, FormatError, PeerError
 from casync_py.format.index_layout import HEADER_SIZE, ROW
 from casync_py.format.index_rows import IndexRows
 from casync_py.ids import ID_SIZE, ChunkId
-from casync_py.protocol.messages import REQUEST_IDS_MAX, IndexData, Request
-from casync_py.protocol.posted import IDS_MAX, MEDIA_TYPE, ROWS_MAX, BodyReader, Exchange, Side
+from casync_py.protocol.messages import IndexData, Request
+from casync_py.protocol.posted import IDS_MAX, MEDIA_TYPE, ROWS_MAX, BodyReader, Exchange, Side, requests_for
 from casync_py.protocol.posted import body as body_of
 from casync_py.remotes.http.server.answers import Refusal, answer, of_os_error
 from casync_py.remotes.http.server.bodies import declared_size, whole
 from casync_py.remotes.http.server.keeping import Keeper, digests_of
 from casync_py.remotes.http.server.pulls import PullPieces
 from casync_py.remotes.http.server.sends import SEND_MAX, Receiver
+from casync_py.remotes.http.terms import HAS_IDS_MAX, HAS_MEDIA_TYPE, PLAIN_MEDIA_TYPE
 
 if TYPE_CHECKING:
     from casync_py.monitor import Monitor
@@ -28,12 +29,10 @@ if TYPE_CHECKING:
     from casync_py.remotes.http.server.work import Work
     from casync_py.store.local import LocalStore
 
-HAS_TYPE = "application/vnd.casync.ids"
-HAS_MAX = 65536  # ids in one question
 _ASK_MAX = 2 * ROW.size * ROWS_MAX  # the index and, in whatever pieces it comes, the messages around it
 _PULL_MAX = (ID_SIZE + 24) * IDS_MAX + 3 * 24  # each id in a message of its own
 _MESSAGES: list[Header] = [(b"content-type", MEDIA_TYPE.encode()), (b"cache-control", b"no-store")]
-_ANSWERS: list[Header] = [(b"content-type", b"application/octet-stream"), (b"cache-control", b"no-store")]
+_ANSWERS: list[Header] = [(b"content-type", PLAIN_MEDIA_TYPE.encode()), (b"cache-control", b"no-store")]
 
 
 class Pulls:
@@ -64,9 +63,9 @@ class Pulls:
         Raises:
             Refusal: as `pull`.
         """
-        _check_type(call, HAS_TYPE)
+        _check_type(call, HAS_MEDIA_TYPE)
         with await self._stores.open(names) as store:
-            async with whole(call, ID_SIZE * HAS_MAX, self._work) as (body, _):
+            async with whole(call, ID_SIZE * HAS_IDS_MAX, self._work) as (body, _):
                 if len(body) % ID_SIZE:
                     raise Refusal(400, f"Ids have {ID_SIZE} bytes each, and the body has {len(body)}")
                 try:
@@ -169,8 +168,7 @@ def lacking(local: LocalStore, body: bytes) -> bytes:
     for _end, raw in ROW.iter_unpack(index[HEADER_SIZE : HEADER_SIZE + rows.rows * ROW.size]):
         ids[ChunkId(raw)] = None
     wanted = [chunk_id for chunk_id, there in zip(ids, local.recognise(list(ids)), strict=True) if not there]
-    requests = [Request(wanted[at : at + REQUEST_IDS_MAX]) for at in range(0, len(wanted), REQUEST_IDS_MAX)]
-    return body_of(Exchange.ASK, Side.SERVER, requests)
+    return body_of(Exchange.ASK, Side.SERVER, requests_for(wanted))
 
 
 def _requested_ids(body: bytes) -> list[ChunkId]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
-from casync_py.compression import DEFAULT_COMPRESSION, MAX_CHUNK_SIZE, NO_COMPRESSION, detect, stored_limit
+from casync_py.compression import DEFAULT_COMPRESSION, MAX_CHUNK_SIZE, NO_COMPRESSION, stored_limit
 from casync_py.errors import ChunkInvalid, ChunkMissing
 from casync_py.files import unnamed_file, write_all
 from casync_py.ids import ChunkId
@@ -13,6 +13,7 @@ from casync_py.remotes.http.server.answers import Refusal, answer, of_os_error
 from casync_py.remotes.http.server.conditions import date_of, is_known, wanted_range
 from casync_py.remotes.http.server.places import shown
 from casync_py.remotes.http.server.work import SMALL
+from casync_py.remotes.http.terms import ARCHIVE_MEDIA_TYPE, INDEX_MEDIA_TYPE, chunk_media_type
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,17 +28,6 @@ if TYPE_CHECKING:
 
 AT_ONCE = 256 << 10
 """Most bytes of a plain chunk that is read in one go, as casync's default sizes have it; others go out in pieces."""
-_CHUNK_TYPES = {
-    "zstd": (b"content-type", b"application/zstd"),
-    "xz": (b"content-type", b"application/x-xz"),
-    "gzip": (b"content-type", b"application/gzip"),
-}
-_PLAIN_TYPE = (b"content-type", b"application/octet-stream")
-_FILE_TYPES = {
-    "archive": (b"content-type", b"application/vnd.casync.archive"),
-    "archive-index": (b"content-type", b"application/vnd.casync.index"),
-    "blob-index": (b"content-type", b"application/vnd.casync.index"),
-}
 _RANGES = (b"accept-ranges", b"bytes")
 _YEAR = b"max-age=31536000, immutable"
 
@@ -48,7 +38,7 @@ class Found(NamedTuple):
     Attributes:
         data: None where there is a file.
         fd: of the file, which whoever gets this closes.
-        beginning: its first bytes, which tell the format.
+        beginning: its first bytes, which tell the format; empty for the plain form.
         converted: it is stored in the other form.
     """
 
@@ -114,7 +104,7 @@ class Reading:
 
     async def _send_chunk(self, call: Call, digits: str, found: Found) -> None:
         tag = b'"%s"' % digits.encode()
-        headers = [self._immutable, _type_of(found.beginning)]
+        headers = [self._immutable, (b"content-type", chunk_media_type(found.beginning).encode())]
         try:
             if found.converted:
                 tag = b"W/" + tag
@@ -182,7 +172,8 @@ class Reading:
 
     def file_headers(self, kind: str) -> list[Header]:
         """What is told of any index or archive."""
-        return [self._asked_again, _FILE_TYPES[kind]]
+        media_type = ARCHIVE_MEDIA_TYPE if kind == "archive" else INDEX_MEDIA_TYPE
+        return [self._asked_again, (b"content-type", media_type.encode())]
 
     # In a thread.
 
@@ -226,11 +217,6 @@ def _look(local: Source, chunk_id: ChunkId, compressed: bool) -> Found:
         raise ChunkInvalid(chunk_id, f"Its file has {size} bytes")
     beginning = os.pread(fd, 6, 0) if is_compressed and compressed else b""
     return Found(None, fd, size, beginning, is_compressed != compressed)
-
-
-def _type_of(beginning: bytes) -> Header:
-    compressor = detect(beginning) if beginning else None
-    return _PLAIN_TYPE if compressor is None else _CHUNK_TYPES[compressor.name]
 
 
 def file_pieces(

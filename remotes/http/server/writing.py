@@ -12,6 +12,7 @@ from casync_py.remotes.http.server.bodies import declared_size, pieces, whole
 from casync_py.remotes.http.server.keeping import Keeper, digests_of
 from casync_py.remotes.http.server.places import parse_path, shown
 from casync_py.remotes.http.server.uploads import ArchiveContent, Content, IndexContent, Upload
+from casync_py.remotes.http.terms import STORE_HEADER
 from casync_py.store.chunk import Chunk
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 CHUNK_MAX = 64 << 20
 """Bytes of a chunk's file that is taken: with the plain form beside it, most of what a server may use of memory."""
-STORE_HEADER = "Casync-Store"
 DEFAULT_STORE = "default.castr"
 _BESIDE_MAX = 16  # stores that are looked at beside an index
 
