@@ -3,7 +3,9 @@ GET from any server."""
 
 from __future__ import annotations
 
+import threading
 import time
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Protocol
 
 from casync_py.errors import ChunkInvalid, PeerError, ProtocolError
@@ -16,8 +18,7 @@ from casync_py.remotes.http.terms import DIGEST_HEADER
 from casync_py.transport.retry import Attempts
 
 if TYPE_CHECKING:
-    import threading
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from casync_py.digest import Digest
     from casync_py.ids import ChunkId
@@ -29,6 +30,8 @@ _POSTS = 6  # at once: what may be asked ahead is in flight even where a round t
 _LEAST_IDS, _MOST_IDS = 16, 1024
 _USUAL = 32 << 10  # stored bytes of a chunk that are expected before any came
 _GETS = 32  # at once, at most
+_LARGE = 16 << 20  # bytes that an answer may have: where it may have more, there are fewer at once
+_LARGE_ONES = 256 << 20  # bytes that those may have together
 _WORK_S = 1e-3  # processor time that a request takes, until it is known better: rather too much
 _ANSWERS = (200, *NOT_THERE)
 _ANSWERS_IN_SEVERAL_FORMS = (*_ANSWERS, NOT_IN_THIS_FORM)
@@ -171,6 +174,28 @@ class _Answers:
                 self.doubtful.append(chunk_id)
 
 
+class _Share:
+    """Bytes that may be under way."""
+
+    def __init__(self, size: int) -> None:
+        self._size = self._free = size
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def of(self, size: int) -> Iterator[None]:
+        """Wait for so many, or for all of them."""
+        size = min(size, self._size)
+        with self._changed:
+            self._changed.wait_for(lambda: size <= self._free)
+            self._free -= size
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._free += size
+                self._changed.notify_all()
+
+
 class ByGets:
     """GET of each chunk's file, compressed or plain: the form that was there last is tried first."""
 
@@ -186,16 +211,18 @@ class ByGets:
         self._web = web
         self._store = store
         self._suffixes = [suffix, ""] if suffix else [""]
+        self._large_ones = _Share(_LARGE_ONES)
         self._quickest_s = round_trip_s  # about the shortest time that a request takes
         self._work_s = _WORK_S  # running mean of what this thread itself did in it
         self.threads = self._worth_having()
 
     def fetch(self, ids: Sequence[ChunkId], take: Take) -> None:
         for chunk_id in ids:
-            try:
-                answer: Answer = self._get(chunk_id, take.limit)
-            except TooLarge:
-                answer = ChunkInvalid(chunk_id, f"It has more than {take.limit} bytes")
+            with self._large_ones.of(take.limit) if take.limit > _LARGE else nullcontext():
+                try:
+                    answer: Answer = self._get(chunk_id, take.limit)
+                except TooLarge:
+                    answer = ChunkInvalid(chunk_id, f"It has more than {take.limit} bytes")
             take.arrived(answer)
 
     def _get(self, chunk_id: ChunkId, limit: int) -> ChunkData | Missing:

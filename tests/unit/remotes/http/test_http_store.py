@@ -378,6 +378,33 @@ def test_a_chunk_that_is_too_large_is_invalid_and_the_others_come(tmp_path: Path
         assert store.get(IDS[4]).plain() == SAMPLES[4].plain()
 
 
+@pytest.mark.parametrize("large", [False, True])
+def test_answers_that_may_be_large_are_few_at_once(large: bool) -> None:
+    """What an index and a server from far away can make us hold in memory."""
+    chunks = [sample(number, 100) for number in range(30)]
+    under_way, seen, lock = 0, [0], threading.Lock()
+
+    def script(asked: Asked) -> Iterator[Step]:
+        nonlocal under_way
+        if asked.method == "OPTIONS":
+            yield 0.05  # far enough for many threads
+            yield answer(405)
+            return
+        with lock:
+            under_way += 1
+            seen.append(under_way)
+        yield 0.02
+        with lock:
+            under_way -= 1
+        yield answer(404)
+
+    with ScriptedServer(script) as server, Opened(server.url("/s")) as store:
+        stream = store.get_many([chunk.chunk_id for chunk in chunks], limit=128 << 20 if large else 1 << 20)
+        assert all(isinstance(found, ChunkMissing) for _, found in stream)
+        stream.close()
+    assert (max(seen) > 3) is not large
+
+
 @pytest.mark.parametrize("status", [200, 204, 400, 403, 404, 405, 501])
 def test_a_server_that_does_not_speak_is_asked_for_files(tmp_path: Path, status: int) -> None:
     fill(tmp_path / "s", SAMPLES, StoreOptions())
