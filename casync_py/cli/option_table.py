@@ -212,8 +212,8 @@ OUR_OPTIONS = (
     Option(
         "retries",
         "N",
-        "How often to try again what fails over HTTP, with pauses from 0.2 to 15 seconds; of an upstream server twice at "
-        "most, because clients try again themselves.",
+        "How often to try again what fails over HTTP, with pauses from 0.2 to 15 seconds; of an upstream server, twice "
+        "at most, because clients try again themselves.",
         (*WORKING, *WEB_SERVERS),
         NETWORK,
         "6",
