@@ -19,11 +19,12 @@ from casync_py.store.kept import OWN_MODE
 if TYPE_CHECKING:
     from casync_py.store.directory import StoreDirectory
 
+PREFIX = re.compile("[0-9a-f]{4}")
+"""Name of a directory that may hold chunks."""
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 _NO_FILE = (errno.ELOOP, errno.ENXIO)  # a symbolic link, a socket
 _DIGITS = 2 * ID_SIZE
-_PREFIX = re.compile("[0-9a-f]{4}")
 _NAME = re.compile("[0-9a-f]{64}")
 
 
@@ -117,7 +118,7 @@ def _create(root: int, path: str, mode: int) -> int:
 
 def list_prefixes(root: int) -> list[str]:
     """Names of the directories that may hold chunks, in order."""
-    return sorted(filter(_PREFIX.fullmatch, os.listdir(root)))
+    return sorted(filter(PREFIX.fullmatch, os.listdir(root)))
 
 
 def list_ids(directory: StoreDirectory, root: int, prefix: str, suffix: str) -> list[ChunkId]:

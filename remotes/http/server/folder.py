@@ -11,11 +11,11 @@ from casync_py.errors import FormatError
 from casync_py.format.index import Index
 from casync_py.remotes.http.server.answers import Refusal
 from casync_py.remotes.http.server.places import is_store
+from casync_py.store.castr import list_prefixes
 
 if TYPE_CHECKING:
     from casync_py.remotes.http.server.places import Entry, Names, Places
 
-_PREFIX = re.compile("[0-9a-f]{4}")
 _CHUNK = re.compile(r"[0-9a-f]{64}(\.\w+)?")
 _COUNTED = 256  # directories of a store that are looked into; ids are random, so that the others are like them
 _INDEXES_MAX = 1000  # that are looked into for one page
@@ -101,7 +101,7 @@ def _item(places: Places, names: Names, entry: Entry, *, looked_into: bool) -> I
 
 
 def _count(fd: int) -> tuple[int, bool]:
-    prefixes = [name for name in os.listdir(fd) if _PREFIX.fullmatch(name)]
+    prefixes = list_prefixes(fd)
     some = prefixes if len(prefixes) <= _COUNTED else random.sample(prefixes, _COUNTED)
     found = sum(_chunks(fd, prefix) for prefix in some)
     if some is prefixes:

@@ -15,6 +15,7 @@ from casync_py.files import NAME_MAX
 from casync_py.remote.locator import SUFFIXES
 from casync_py.remote.roots import Roots
 from casync_py.remotes.http.server.answers import Refusal
+from casync_py.store.castr import PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +25,6 @@ Names = tuple[str, ...]
 _PATH_MAX = 4096  # Linux limits.h, PATH_MAX; also of the path as it is written in the URL, however it is encoded
 _FORBIDDEN = re.compile(rb"[\x00-\x1f\x7f/\\]")  # in a name, once decoded
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
-_PREFIX = re.compile("[0-9a-f]{4}")
 _LOOKED_AT = 16  # entries of a directory, to see whether it is a store
 _LISTED_MAX = 10_000  # entries of one folder
 
@@ -83,7 +83,7 @@ def is_store(name: str, fd: int) -> bool:
     if name.endswith(".castr"):
         return True
     with os.scandir(fd) as found:  # a store has nothing else in it
-        return any(_PREFIX.fullmatch(item.name) for item in islice(found, _LOOKED_AT))
+        return any(PREFIX.fullmatch(item.name) for item in islice(found, _LOOKED_AT))
 
 
 class Places:
@@ -178,7 +178,7 @@ class Places:
         entries = []
         with os.scandir(fd) as found:
             for item in found:
-                if item.name.startswith(".") or _PREFIX.fullmatch(item.name):
+                if item.name.startswith(".") or PREFIX.fullmatch(item.name):
                     continue  # what is hidden, and the directories of a store
                 kind = kind_of(item.name)
                 try:

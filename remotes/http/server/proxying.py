@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from casync_py.remotes.http.errors import WebError
 from casync_py.remotes.http.server.answers import Refusal, answer
+from casync_py.remotes.http.server.open_proxied import ABSENT
 from casync_py.remotes.http.server.places import shown
 from casync_py.remotes.http.server.reading import Reading
-from casync_py.remotes.http.server.upstream import ABSENT
 from casync_py.remotes.http.server.work import Work
 from casync_py.transport.retry import Attempts
 

@@ -74,8 +74,7 @@ class Reading:
             Refusal: 404, it is not there or unusable; or it cannot be read.
         """
         chunk_id = ChunkId(bytes.fromhex(digits))
-        store = self._stores.at_hand(names) or await self._stores.open(names)
-        with store:
+        with await self._stores.open(names) as store:
             try:
                 if call.head:
                     found = await self._work.read(_look, store.local, chunk_id, compressed)

@@ -4,34 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import time
 from collections import OrderedDict
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from casync_py.remotes.http.server.answers import Refusal, of_os_error
 from casync_py.remotes.http.server.commits import Commits
 from casync_py.remotes.http.server.places import kind_of, shown
+from casync_py.remotes.http.server.shared import SharedStore, make_room
+from casync_py.store.castr import PREFIX
 from casync_py.store.local import LocalStore
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from contextlib import AbstractContextManager
-    from types import TracebackType
 
     from casync_py.ids import ChunkId
     from casync_py.options import StoreOptions
     from casync_py.remotes.http.server.places import Names, Places
     from casync_py.remotes.http.server.work import Work
 
-_OPEN_MAX = 64  # stores that nobody uses stay open up to this many
 _CHECK_S = 1.0  # for how long a directory that was replaced may still be the one that is served
-_PREFIX = re.compile("[0-9a-f]{4}")
 
 
-class OpenStore:
-    """A store on the shelf; `with` keeps it open. All but the closing happens in the event loop's thread.
+class OpenStore(SharedStore):
+    """A store on the shelf.
 
     Attributes:
         shown: its path in URLs.
@@ -42,33 +40,16 @@ class OpenStore:
 
     def __init__(self, names: Names, local: LocalStore, directory: int, work: Work) -> None:
         """Take `directory`, the descriptor through which the store's path goes."""
+        super().__init__(work)
         self.shown = shown(names)
         self.local = local
         self.commits = Commits(local, work)
         self.checked = time.monotonic()
         self._directory = directory
-        self._work = work
-        self._users = 0
-        self._retired = False
-
-    def __enter__(self) -> Self:
-        self._users += 1
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._users -= 1
-        if self._retired and not self._users:
-            self._work.flush(self.close)
 
     def reading(self, ids: Sequence[ChunkId]) -> AbstractContextManager[LocalStore]:  # noqa: ARG002 - all are at hand
         """As `Opened`."""
         return nullcontext(self.local)
-
-    @property
-    def used(self) -> bool:
-        return self._users > 0
 
     def stands_in(self, directory: int, name: str) -> bool:
         """Whether it is what is to be found under a name in a directory now."""
@@ -76,14 +57,7 @@ class OpenStore:
         same = (mine.st_dev, mine.st_ino) == (other.st_dev, other.st_ino)
         return same and self.local.name.endswith(f"/{name}") and self.local.in_place()
 
-    def retire(self) -> None:
-        """It is no longer on the shelf: close it as soon as nobody uses it."""
-        self._retired = True
-        if not self._users:
-            self._work.flush(self.close)
-
     def close(self) -> None:
-        """Close it; twice is fine."""
         directory, self._directory = self._directory, -1
         if directory >= 0:
             self.local.close()
@@ -100,7 +74,7 @@ class Shelf:
         self._stores: OrderedDict[Names, OpenStore] = OrderedDict()
         self._opening = asyncio.Lock()
 
-    def at_hand(self, names: Names) -> OpenStore | None:
+    def _at_hand(self, names: Names) -> OpenStore | None:
         """The store, if it is open and was checked a moment ago."""
         store = self._stores.get(names)
         if store is None or store.commits.failed or time.monotonic() - store.checked > _CHECK_S:
@@ -116,7 +90,7 @@ class Shelf:
         Raises:
             Refusal: it is absent, or cannot be opened.
         """
-        store = self.at_hand(names)
+        store = self._at_hand(names)
         if store is not None:
             return store
         async with self._opening:
@@ -134,17 +108,9 @@ class Shelf:
                 store = await self._work.read(self._open, names, create)
             except OSError as error:
                 raise of_os_error(shown(names), error) from None
+            make_room(self._stores)
             self._stores[names] = store
-            self._make_room(store)
             return store
-
-    def _make_room(self, newest: OpenStore) -> None:
-        surplus = len(self._stores) - _OPEN_MAX
-        for names, store in list(self._stores.items()) if surplus > 0 else ():
-            if surplus > 0 and store is not newest and not store.used:
-                del self._stores[names]
-                store.retire()
-                surplus -= 1
 
     # In a thread.
 
@@ -182,5 +148,5 @@ def check_new_name(names: Names) -> None:
         Refusal: 403.
     """
     name = names[-1] if names else ""
-    if not name or name.startswith(".") or _PREFIX.fullmatch(name) or kind_of(name):
+    if not name or name.startswith(".") or PREFIX.fullmatch(name) or kind_of(name):
         raise Refusal(403, f"{shown(names)}: No store can be made under this name")

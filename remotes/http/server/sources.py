@@ -52,9 +52,6 @@ class Opened(Protocol):
 class Stores(Protocol):
     """Stores by their path in URLs; used in the event loop's thread."""
 
-    def at_hand(self, names: Names) -> Opened | None:
-        """The store, if that takes no time."""
-
     async def open(self, names: Names) -> Opened:
         """The store; enter it before anything else is awaited.
 

@@ -6,24 +6,24 @@ import errno
 import os
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from casync_py.compression import MAX_CHUNK_SIZE, NO_COMPRESSION
 from casync_py.digest import DIGESTS
-from casync_py.errors import ChunkMissing, PeerError
 from casync_py.options import StoreOptions
 from casync_py.protocol.messages import CHUNK_DATA_MAX
 from casync_py.protocol.posted import Exchange
 from casync_py.remotes.http.address import parse_web
 from casync_py.remotes.http.endpoint import open_web
-from casync_py.remotes.http.errors import WebError
 from casync_py.remotes.http.fetch import HttpStore
 from casync_py.remotes.http.server.answers import Refusal, busy
+from casync_py.remotes.http.server.open_proxied import OpenProxied
 from casync_py.remotes.http.server.places import shown
+from casync_py.remotes.http.server.shared import make_room
 from casync_py.remotes.http.server.shelf import check_new_name
 from casync_py.store.limited import LimitedStore
 from casync_py.store.local import LocalStore
@@ -32,18 +32,14 @@ from casync_py.store.proxied import ProxiedStore
 from casync_py.store.verify import Verified
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from types import TracebackType
+    from collections.abc import Sequence
 
     from casync_py.ids import ChunkId
     from casync_py.monitor import Monitor
     from casync_py.remotes.http.server.options import ServeOptions
     from casync_py.remotes.http.server.places import Names, Places
     from casync_py.remotes.http.server.work import Work
-    from casync_py.store.chunk import Chunk
-    from casync_py.store.proxied import Ahead
 
-_OPEN_MAX = 64  # stores that nobody uses stay open up to this many
 _USED_MAX = 256  # stores that are used at the same time: an upstream server that does not answer frees none
 ABSENT = (404, 410)
 _RETRIES = 2  # somebody waits, who tries again himself
@@ -76,25 +72,21 @@ class Upstream:
         self._stores: OrderedDict[Names, OpenProxied] = OrderedDict()
         self._remotes: WeakSet[HttpStore] = WeakSet()  # they live as long as their threads
 
-    def at_hand(self, names: Names) -> OpenProxied:
-        """The store at `names`, which may be nowhere.
+    async def open(self, names: Names) -> OpenProxied:
+        """The store at `names`, which may be nowhere; enter it before anything else is awaited.
 
         Raises:
             Refusal: 503, too many are waited for; each has a thread that asks for it.
         """
         store = self._stores.get(names)
         if store is None:
-            self._make_room()
+            make_room(self._stores)
             if len(self._stores) >= _USED_MAX:
                 raise busy(f"{shown(names)}: Too many stores are asked for at once")
             store = self._stores[names] = OpenProxied(names, self._open(names), self._work)
         else:
             self._stores.move_to_end(names)
         return store
-
-    async def open(self, names: Names, *, create: bool = False) -> OpenProxied:  # noqa: ARG002 - it is made when need be
-        """As `at_hand`."""
-        return self.at_hand(names)
 
     def _open(self, names: Names) -> ProxiedStore:
         url, name = self.url + _below(names), self.shown + _below(names)
@@ -141,14 +133,6 @@ class Upstream:
             finally:
                 os.close(directory)
 
-    def _make_room(self) -> None:
-        surplus = len(self._stores) + 1 - _OPEN_MAX
-        for names, store in list(self._stores.items()) if surplus > 0 else ():
-            if surplus > 0 and not store.used:
-                del self._stores[names]
-                store.retire()
-                surplus -= 1
-
     def close(self) -> None:
         """Close all stores and the connections, once no request is being answered; twice is fine."""
         stores = [*self._stores.values()]
@@ -174,94 +158,6 @@ def _check_name(names: Names) -> None:
 
 def _below(names: Names) -> str:
     return shown(names) if names else ""
-
-
-class OpenProxied:
-    """A store that is open; `with` keeps it so. What is asked of `local` may take as long as the upstream server does.
-
-    Attributes:
-        shown: its path in URLs.
-        local: what is here and there; trouble with the upstream server is an OSError of the number EREMOTEIO.
-    """
-
-    def __init__(self, names: Names, store: ProxiedStore, work: Work) -> None:
-        self.shown = shown(names)
-        self.local = Told(store, store)
-        self._store = store
-        self._work = work
-        self._users = 0
-        self._retired = False
-
-    def __enter__(self) -> Self:
-        self._users += 1
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._users -= 1
-        if self._retired and not self._users:
-            self._work.flush(self.close)
-
-    @contextmanager
-    def reading(self, ids: Sequence[ChunkId]) -> Iterator[Told]:
-        """As `Opened`: chunks are fetched before their turn comes."""
-        with self._store.ahead(ids) as ahead:
-            yield Told(ahead, self._store)
-
-    @property
-    def used(self) -> bool:
-        return self._users > 0
-
-    def retire(self) -> None:
-        """Close it as soon as nobody uses it."""
-        self._retired = True
-        if not self._users:
-            self._work.flush(self.close)
-
-    def close(self) -> None:
-        """Close it; twice is fine."""
-        self._store.close()
-
-
-class Told:
-    """A proxied store whose other server's failures are told as a local store's are."""
-
-    def __init__(self, chunks: ProxiedStore | Ahead, store: ProxiedStore) -> None:
-        self._chunks = chunks
-        self._store = store
-
-    def get(self, chunk_id: ChunkId, limit: int = MAX_CHUNK_SIZE) -> Chunk:
-        try:
-            return self._chunks.get(chunk_id, limit)
-        except PeerError as error:
-            raise self._error(chunk_id, error) from error
-
-    def open_chunk(self, chunk_id: ChunkId) -> tuple[int, int, bool]:
-        try:
-            return self._chunks.open_chunk(chunk_id)
-        except PeerError as error:
-            raise self._error(chunk_id, error) from error
-
-    def has_many(self, ids: Sequence[ChunkId]) -> list[bool]:
-        try:
-            return self._store.has_many(ids)
-        except PeerError as error:
-            if _is_absent(error):
-                return self._store.has_near(ids)
-            raise _upstream_error(error) from error
-
-    def _error(self, chunk_id: ChunkId, error: PeerError) -> OSError | ChunkMissing:
-        return ChunkMissing(chunk_id, self._store.name) if _is_absent(error) else _upstream_error(error)
-
-
-def _is_absent(error: PeerError) -> bool:
-    """Whether there is no such store upstream."""
-    return isinstance(error, WebError) and error.status in ABSENT
-
-
-def _upstream_error(error: PeerError) -> OSError:
-    return OSError(errno.EREMOTEIO, f"The server that has it failed: {error.reason}")
 
 
 class _Folder(LocalStore):

@@ -346,7 +346,7 @@ def test_a_store_that_is_replaced_is_found_again(tmp_path: Path, served: Served,
 def test_more_stores_than_stay_open(tmp_path: Path, monkeypatch: Any, nothing_left: None) -> None:
     from casync_py.remotes.http.server import shelf
 
-    monkeypatch.setattr(shelf, "_OPEN_MAX", 3)
+    monkeypatch.setattr(shared, "_OPEN_MAX", 3)
     chunk = _chunk(1)
     for number in range(8):
         _store(tmp_path, chunk, name=f"{number}.castr")
