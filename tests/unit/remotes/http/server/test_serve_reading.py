@@ -344,7 +344,7 @@ def test_a_store_that_is_replaced_is_found_again(tmp_path: Path, served: Served,
 
 
 def test_more_stores_than_stay_open(tmp_path: Path, monkeypatch: Any, nothing_left: None) -> None:
-    from casync_py.remotes.http.server import shelf
+    from casync_py.remotes.http.server import shared
 
     monkeypatch.setattr(shared, "_OPEN_MAX", 3)
     chunk = _chunk(1)
