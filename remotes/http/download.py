@@ -51,7 +51,8 @@ class Download:
         self._ranges: bool | None = None  # whether the server understands them; None: it does not say
         self._opened = False
         self._attempts = Attempts(web.retry, web.stopped)
-        self._came = 0  # since the last failure
+        self._furthest = 0  # position so far
+        self._came = 0  # since the last failure, beyond that
         self._drop = 0  # bytes that come again
         self._connection = ExitStack()
         self._pieces: Iterator[bytes] | None = None
@@ -115,8 +116,11 @@ class Download:
         self._web.failed(self._attempts, error)
 
     def _progress(self, size: int) -> None:
+        """What comes for the first time is progress: a server that makes us begin anew again and again gives none."""
+        before = self._furthest
+        self._furthest = max(before, self.position)
         if self._attempts.failures:
-            self._came += size
+            self._came += min(size, self._furthest - before)
             if self._came >= _PROGRESS:
                 self._attempts.progress()
 

@@ -173,6 +173,18 @@ def test_failures_in_a_row_are_counted_progress_forgives_them(web: Web, monkeypa
         assert len(server.asked) == 4
 
 
+@pytest.mark.parametrize("ranges", [True, False])
+def test_beginning_anew_is_no_progress(web: Web, monkeypatch: pytest.MonkeyPatch, ranges: bool) -> None:
+    """A server that breaks and then has another index, or knows no ranges, would be asked for ever."""
+    monkeypatch.setattr(download, "_PROGRESS", 1000)
+    script = Breaking(INDEX, [5000] * 30, end=CLOSE, ranges=ranges)
+    script.after = {number: (INDEX, f'"{number}"') for number in range(30)}
+    with ScriptedServer(script) as server:
+        with pytest.raises(WebError, match=r": (Answer ends early|Changed while it was read)$"):
+            fetch_index(web, server.url("/a.caibx"), "name")
+        assert len(server.asked) == 4
+
+
 @pytest.mark.parametrize("content", [b"", b"<html>", INDEX[:-1], INDEX[1:], INDEX + b"x", INDEX * 2])
 def test_what_is_no_index(web: Web, content: bytes) -> None:
     with ScriptedServer(Breaking(content, [])) as server, pytest.raises(FormatError) as caught:
