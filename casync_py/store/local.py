@@ -90,13 +90,13 @@ class LocalStore:
         """
         root = self.directory.open()
         if root is not None:
+            names = self._pending.names(chunk_id)  # first: any moment, another thread may give it its final name
             digits = chunk_id.hex()
             for suffix in self._forms:
                 path = f"{digits[:4]}/{digits}{suffix}"
                 data = read_chunk_file(self.directory, root, chunk_id, path, limit)
                 if data:
                     return Chunk(chunk_id, stored=data) if suffix else Chunk(chunk_id, plain=data)
-            names = self._pending.names(chunk_id)
             if names is not None:
                 return self._get_pending(root, chunk_id, names, limit)
         raise ChunkMissing(chunk_id, self.name)
@@ -120,8 +120,8 @@ class LocalStore:
         """
         root = self.directory.open()
         if root is not None:
+            pending = self._pending.names(chunk_id)  # first, as in `get`
             digits = chunk_id.hex()
-            pending = self._pending.names(chunk_id)
             paths = [f"{digits[:4]}/{digits}{suffix}" for suffix in self._forms]
             for path in (*paths, *(pending or ())):
                 found = open_chunk_file(self.directory, root, chunk_id, path)

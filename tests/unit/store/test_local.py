@@ -9,13 +9,14 @@ import shutil
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from casync_py.compression import parse_compression
 from casync_py.errors import ChunkInvalid, ChunkMissing
 from casync_py.options import StoreOptions
+from casync_py.store import local
 from casync_py.store.chunk import Chunk
 from casync_py.store.local import LocalStore
 from casync_py.testing.castr import store_faults
@@ -227,6 +228,22 @@ def test_nothing_has_its_final_name_before_the_flush(store: LocalStore, path: Pa
     assert list(store.iter_ids()) == []
     store.flush()
     assert [file.name for file in path.glob("*/*")] == [f"{chunk.chunk_id}.cacnk"]
+
+
+def test_what_gets_its_final_name_while_it_is_looked_for_is_found(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By another thread, just after its final name was looked at."""
+    read = local.read_chunk_file
+
+    def read_and_flush(*arguments: Any) -> bytes | None:
+        data = read(*arguments)
+        store.flush()
+        return data
+
+    store.put(sample(1))
+    monkeypatch.setattr(local, "read_chunk_file", read_and_flush)
+    assert store.get(sample(1).chunk_id).plain() == sample(1).plain()
 
 
 def test_close_removes_what_was_not_flushed(path: Path) -> None:
