@@ -13,6 +13,7 @@ import pytest
 
 from casync_py.testing.castr import index_faults, store_faults
 from casync_py.testing.compare import tree_differences
+from casync_py.testing.published import write_tree
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -87,23 +88,6 @@ class Far:
         return subprocess.run([casync, *arguments], cwd=self.folder, check=True, capture_output=True, text=True).stdout
 
 
-def build_tree(path: Path) -> None:
-    """Files of many sizes, names that need quoting, links, empty directories, modes and times."""
-    rng = random.Random(5)
-    for number in range(60):
-        file = path / f"d{number % 7}" / f"{'a b$(c)' if number % 5 else 'ü'} {number}"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(rng.randbytes(rng.randrange(1 << rng.randrange(18))) + b"text " * number)
-        file.chmod(rng.choice([0o644, 0o600, 0o755]))
-    (path / "empty").mkdir()
-    (path / "link").symlink_to("d0/nowhere")
-    os.mkfifo(path / "fifo")
-    for directory, subdirectories, files in os.walk(path, topdown=False):
-        for name in [*files, *subdirectories]:
-            moment = 1_500_000_000_000_000_000 + rng.getrandbits(56)
-            os.utime(os.path.join(directory, name), ns=(moment, moment), follow_symlinks=False)
-
-
 @pytest.fixture(scope="module")
 def far(tmp_path_factory: pytest.TempPathFactory, casync: str) -> Far:
     folder = tmp_path_factory.mktemp("far")
@@ -112,7 +96,7 @@ def far(tmp_path_factory: pytest.TempPathFactory, casync: str) -> Far:
     blob = folder / "blob"
     blob.write_bytes(rng.randbytes(900_000) + repeated + bytes(700_000) + repeated + b"text\n" * 100_000)
     far = Far(folder, folder / "tree", blob)
-    build_tree(far.tree)
+    write_tree(far.tree)
     far.local(casync, "make", "tree.caidx", "tree")
     far.local(casync, "make", "blob.caibx", "blob")
     far.local(casync, "make", "tree.catar", "tree")

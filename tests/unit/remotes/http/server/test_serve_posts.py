@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import random
+import socket
 from typing import TYPE_CHECKING
 
 import pytest
@@ -26,9 +27,11 @@ from casync_py.protocol.posted import (
     greeting,
     joined,
 )
+from casync_py.remotes.http.server import guard, work
 from casync_py.store.chunk import Chunk
 from casync_py.store.local import LocalStore
 from casync_py.testing.castr import store_faults
+from casync_py.testing.hostile import index_of
 from casync_py.testing.serving import Served
 
 if TYPE_CHECKING:
@@ -74,15 +77,8 @@ def _messages(exchange: Exchange, answer: Answered) -> list[Message]:
     return messages
 
 
-def _index(chunks: Sequence[Chunk], flags: int = DEFAULT_DIGEST.flag) -> bytes:
-    raw = io.BytesIO()
-    writer = IndexWriter(raw.write, flags, (2048, 8192, 32768))
-    end = 0
-    for chunk in chunks:
-        end += len(chunk.plain())
-        writer.append(end, chunk.chunk_id)
-    writer.finish()
-    return raw.getvalue()
+def _index(chunks: Sequence[Chunk]) -> bytes:
+    return index_of(*(bytes(chunk.plain()) for chunk in chunks))
 
 
 def _sent(chunk: Chunk, *, compressed: bool = True) -> ChunkData:
@@ -322,6 +318,24 @@ def test_bodies_without_end(tmp_path: Path, served: Served) -> None:
     for exchange in Exchange:
         length = {"Content-Length": str(1 << 40), **_TYPE}
         assert served.ask("POST", f"{_STORE}?{exchange.value}", None, length).status == 413
+
+
+def test_who_sends_next_to_nothing_keeps_nobody_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All the memory that bodies may take is promised to him."""
+    monkeypatch.setattr(work, "_BODIES", work.SMALL)
+    monkeypatch.setattr(guard, "CROWDED_SECONDS", 1)
+    chunk = _chunk(1)
+    _fill(tmp_path, chunk)
+    lines = [f"POST {_STORE}?has HTTP/1.1", "Host: localhost", f"Content-Type: {_IDS['Content-Type']}"]
+    lines += [f"Content-Length: {work.SMALL}", "", ""]
+    with Served(tmp_path) as served, socket.create_connection(served.address, 30) as slow:
+        slow.sendall("\r\n".join(lines).encode())
+        slow.sendall(bytes(1000))
+        while served.limits.received < 1000:
+            pass
+        answer = served.ask("POST", f"{_STORE}?has", chunk.chunk_id, _IDS)
+        assert (answer.status, answer.body) == (200, b"\1")
+        assert slow.recv(12) == b"HTTP/1.1 408"
 
 
 def test_a_store_that_only_gives(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import io
 import os
 import random
 import threading
@@ -16,11 +15,12 @@ import pytest
 from casync_py import native
 from casync_py.compression import COMPRESSORS, DEFAULT_COMPRESSION
 from casync_py.digest import BLAKE3, DEFAULT_DIGEST, SHA256, Digest
-from casync_py.format.index import Index, IndexWriter
+from casync_py.format.index import Index
 from casync_py.format.records import EntryRecord
 from casync_py.ids import ChunkId
 from casync_py.store.chunk import Chunk
 from casync_py.testing.castr import store_faults
+from casync_py.testing.hostile import index_of
 from casync_py.testing.serving import Served
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _STORE = "/default.castr"
-_PARAMS = (2048, 8192, 32768)
 
 
 def _chunk(seed: int, size: int = 3000, digest: Digest = DEFAULT_DIGEST) -> Chunk:
@@ -36,15 +35,8 @@ def _chunk(seed: int, size: int = 3000, digest: Digest = DEFAULT_DIGEST) -> Chun
     return Chunk(ChunkId(digest.of(data)), plain=data)
 
 
-def _index(chunks: Sequence[Chunk], flags: int = DEFAULT_DIGEST.flag) -> bytes:
-    raw = io.BytesIO()
-    writer = IndexWriter(raw.write, flags, _PARAMS)
-    end = 0
-    for chunk in chunks:
-        end += len(chunk.plain())
-        writer.append(end, chunk.chunk_id)
-    writer.finish()
-    return raw.getvalue()
+def _index(chunks: Sequence[Chunk]) -> bytes:
+    return index_of(*(bytes(chunk.plain()) for chunk in chunks))
 
 
 def _files(folder: Path) -> list[str]:
