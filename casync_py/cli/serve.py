@@ -37,6 +37,7 @@ def run(session: Session) -> None:
         listening = cleanup.enter_context(closing(_listen(session)))
         _refuse_strangers(session, listening, guarded=tokens is not None or "client_ca" in session.options)
         limits = Limits(connections_max(), session.settings.timeout)
+        limits.crowded = app.crowded
         log = None
         if "access_log" in session.options:
             log = cleanup.enter_context(closing(AccessLog(session.options["access_log"])))

@@ -57,6 +57,7 @@ class Served:
         self.monitor = Monitor()
         self.limits = Limits(connections_max, timeout)
         self.app = make_app(ServeOptions(tuple(os.fspath(folder) for folder in folders), **options), self.monitor)
+        self.limits.crowded = self.app.crowded
         try:
             gate = Gate(self.app, self.monitor, self.limits)
             self._running = Running(WebServer(gate, Listen("127.0.0.1").open(), self.limits))

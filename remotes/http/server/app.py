@@ -141,6 +141,10 @@ class App:
         if not self.options.writable:
             raise Refusal(403, f"{printable(call.path)}: This server takes nothing, it only gives")
 
+    def crowded(self) -> bool:
+        """Whether a request waits for room for its body."""
+        return self._work.bodies.awaited or self._work.large.awaited
+
     def close(self) -> None:
         """Finish what is being worked on and close everything; twice is fine."""
         if self._upstream is not None:

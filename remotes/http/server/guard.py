@@ -9,17 +9,23 @@ from __future__ import annotations
 import asyncio
 import logging
 from http import HTTPStatus
-from typing import Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from casync_py.remotes.http.server.outlet import Outlet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 HEAD_MAX = 64 << 10  # bytes; nginx takes 4 lines of 8 KiB, Apache 100 of 8 KiB
 HEADERS_MAX = 100  # as Apache's LimitRequestFields
 HEAD_SECONDS = 20  # as Apache's RequestReadTimeout
 PIPELINED_MAX = 64
 SLOWEST = 256  # bytes a second; what is slower counts as silent
+# Where others wait for the memory that bodies take, so that nobody holds it by sending next to nothing:
+CROWDED_SLOWEST = 16 << 10
+CROWDED_SECONDS = 10
 _READ_AT_ONCE = 64 << 10
 _INVALID = "Invalid HTTP request received."  # uvicorn's words
 
@@ -39,6 +45,7 @@ class Limits:
         idle: those that owe nothing and are owed nothing, longest idle first.
         received: bytes of all bodies.
         refused: how many requests or connections were ended here, by reason.
+        crowded: whether somebody waits for room for his body.
     """
 
     def __init__(self, connections_max: int, timeout: float) -> None:
@@ -48,6 +55,7 @@ class Limits:
         self.idle: dict[Guarded, None] = {}
         self.received = 0
         self.refused: dict[str, int] = {}
+        self.crowded: Callable[[], bool] = lambda: False
         self.buffer = memoryview(bytearray(_READ_AT_ONCE))
 
     @property
@@ -187,11 +195,10 @@ class Guarded(HttpToolsProtocol, asyncio.BufferedProtocol):
         self.outlet.look()
         if self.outlet.unsent() or self.outlet.is_closing():
             sent = self.outlet.sent
-            self._mind(slow=sent - self._sent_before < SLOWEST)
+            self._mind(self.limits.timeout, slow=sent - self._sent_before < SLOWEST)
             self._sent_before = sent
         elif self.busy:
-            expecting = self.cycle.more_body and not self.flow.read_paused
-            self._mind(slow=expecting and self._body_bytes - self._body_before < SLOWEST)
+            self._mind_body()
         elif self.cycle is None or self not in self.limits.idle:  # uvicorn minds those between requests
             self._mind_head()
         self._body_before = self._body_bytes
@@ -205,9 +212,17 @@ class Guarded(HttpToolsProtocol, asyncio.BufferedProtocol):
             else:
                 self.outlet.close()
 
-    def _mind(self, *, slow: bool) -> None:
+    def _mind_body(self) -> None:
+        expecting = self.cycle.more_body and not self.flow.read_paused and not self.cycle.waiting_for_100_continue
+        came = self._body_bytes - self._body_before
+        if expecting and self.limits.crowded():
+            self._mind(min(CROWDED_SECONDS, self.limits.timeout), slow=came < CROWDED_SLOWEST)
+        else:
+            self._mind(self.limits.timeout, slow=expecting and came < SLOWEST)
+
+    def _mind(self, patience: float, *, slow: bool) -> None:
         self._slow_seconds = self._slow_seconds + 1 if slow else max(0, self._slow_seconds - 1)
-        if self._slow_seconds > self.limits.timeout:
+        if self._slow_seconds > patience:
             if self.outlet.is_closing():
                 self.outlet.abort()
             elif self._can_answer():

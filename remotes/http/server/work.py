@@ -36,6 +36,11 @@ class Room:
         self._free = size
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
+    @property
+    def awaited(self) -> bool:
+        """Whether somebody waits for his turn."""
+        return bool(self._waiting)
+
     @asynccontextmanager
     async def of(self, size: int) -> AsyncIterator[None]:
         """Hold so many bytes.

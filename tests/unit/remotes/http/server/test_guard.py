@@ -238,6 +238,23 @@ def test_a_body_that_comes_slowly_is_waited_for(connect: Connect) -> None:
     assert answer_of(slow) == (200, b"10000")
 
 
+def test_a_body_that_comes_slowly_is_not_waited_for_where_others_wait(connect: Connect, limits: Limits) -> None:
+    limits.timeout = 120
+    slow, other = connect(), connect()
+    slow.sendall(b"POST /length HTTP/1.1\r\nContent-Length: 100000\r\n\r\n")
+    for crowded in (False, True):
+        limits.crowded = lambda crowded=crowded: crowded  # type: ignore[misc]
+        for _ in range(guard.CROWDED_SECONDS):
+            received = limits.received
+            slow.sendall(bytes(1000))
+            while limits.received == received:
+                pass
+            assert ask(other, "GET /look/1") == (200, b"looked")
+        assert not limits.refused
+    assert ask(other, "GET /look/1") == (200, b"looked")
+    assert status_of(everything(slow)) == 408
+
+
 def test_a_reader_that_does_not_read(connect: Connect, app: SmallApp, limits: Limits) -> None:
     slow, other = connect(), connect()
     slow.sendall(b"GET /large HTTP/1.1\r\n\r\n")

@@ -13,7 +13,7 @@ from casync_py.compression import COMPRESSORS, DEFAULT_COMPRESSION, NO_COMPRESSI
 from casync_py.digest import BLAKE3, DEFAULT_DIGEST, SHA256, Digest
 from casync_py.format.index import IndexWriter
 from casync_py.ids import ChunkId
-from casync_py.options import StoreOptions
+from casync_py.options import Resources, Settings, StoreOptions
 from casync_py.protocol.messages import ChunkData, Goodbye, Hello, IndexData, IndexEnd, Message, Missing, Request
 from casync_py.protocol.posted import (
     FAREWELL,
@@ -322,13 +322,13 @@ def test_bodies_without_end(tmp_path: Path, served: Served) -> None:
 
 def test_who_sends_next_to_nothing_keeps_nobody_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All the memory that bodies may take is promised to him."""
-    monkeypatch.setattr(work, "_BODIES", work.SMALL)
+    settings = Settings(resources=Resources(memory=3 * work.SMALL))
     monkeypatch.setattr(guard, "CROWDED_SECONDS", 1)
     chunk = _chunk(1)
     _fill(tmp_path, chunk)
     lines = [f"POST {_STORE}?has HTTP/1.1", "Host: localhost", f"Content-Type: {_IDS['Content-Type']}"]
     lines += [f"Content-Length: {work.SMALL}", "", ""]
-    with Served(tmp_path) as served, socket.create_connection(served.address, 30) as slow:
+    with Served(tmp_path, settings=settings) as served, socket.create_connection(served.address, 30) as slow:
         slow.sendall("\r\n".join(lines).encode())
         slow.sendall(bytes(1000))
         while served.limits.received < 1000:
