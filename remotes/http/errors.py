@@ -29,6 +29,10 @@ class WebError(PeerError):
         self.retry_after = retry_after
 
 
+class Gone(WebError):
+    """The connection ended before an answer came: no trouble where it was an idle one, which servers close at will."""
+
+
 class TooLarge(WebError):
     """An answer whose body is larger than whoever asked takes."""
 

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import re
 import threading
-import time
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakSet
 
 from casync_py.errors import UsageError
-from casync_py.remotes.http.client import HEADER_CHARSET, Body, Client
-from casync_py.remotes.http.errors import TooLarge, WebError
-from casync_py.remotes.http.lean import httpx
-from casync_py.remotes.http.pace import Pace
-from casync_py.remotes.http.trouble import web_error
+from casync_py.remotes.http.direct import CONTENT_MAX, DirectClient
+from casync_py.remotes.http.errors import Gone, TooLarge, WebError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from casync_py.monitor import Monitor
     from casync_py.remotes.http.client import Content
@@ -27,65 +23,69 @@ if TYPE_CHECKING:
 
 _TARGET = re.compile(r"/[!-~]*")
 _VALUE = re.compile(r"[\t -~\x80-\xff]*")
-_LINE = 4  # bytes of a line of a head beside name and value
 
 
-class Answering:
+class Client(Protocol):
+    """A connection that serves one request at a time, made when it is first needed."""
+
+    def ask(self, method: str, target: str, headers: list[tuple[str, str]], content: Any, /) -> Answering:
+        """Send a request and wait for the head of its answer. Raises Gone, WebError."""
+
+    def shut(self) -> None:
+        """Break the connection; from any thread."""
+
+    def close(self) -> None:
+        """Close the connection."""
+
+
+class Answering(Protocol):
     """An answer whose head was read.
 
     Attributes:
-        client: that it comes through.
         status, headers: names in lower case.
-        complete: all of it was read.
         received, sent: bytes that were not counted yet.
     """
 
-    def __init__(self, client: Client, response: httpx.Response, sent: int, timeout_s: float | None) -> None:
-        self.client = client
-        self._response = response
-        self._pieces: Iterator[bytes] = response.iter_raw()
-        self._pace = Pace(timeout_s)
-        self._timeout_s = timeout_s
-        self.status = response.status_code
-        response.headers.encoding = HEADER_CHARSET  # httpx would guess
-        self.headers = dict(response.headers)
-        self.complete = False
-        self.received = sum(len(name) + len(value) + _LINE for name, value in response.headers.raw)
-        self.sent = sent
+    status: int
+    headers: dict[str, str]
+    received: int
+    sent: int
+
+    @property
+    def client(self) -> Client:
+        """That it comes through."""
+
+    @property
+    def length(self) -> int | None:
+        """Of the body, where the head says so."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether all was read, and the connection can be used again."""
 
     def read(self) -> bytes:
         """The next piece of the body, empty at its end. Raises WebError."""
-        before = time.monotonic()
-        while not self.complete:
-            try:
-                piece = next(self._pieces, None)
-            except (httpx.HTTPError, httpx.StreamError) as error:
-                raise web_error(error, self._timeout_s) from error
-            if piece is None:
-                self.complete = True
-            elif piece:
-                self.received += len(piece)
-                self._pace.came(len(piece), time.monotonic() - before)
-                return piece
-        return b""
-
-    def read_all(self, limit: int) -> bytes:
-        """The whole body. Raises WebError, also if it is larger."""
-        length = self.headers.get("content-length", "")
-        if length.isdigit() and int(length) > limit:
-            raise TooLarge(limit)
-        pieces = []
-        size = 0
-        while piece := self.read():
-            size += len(piece)
-            if size > limit:
-                raise TooLarge(limit)
-            pieces.append(piece)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def close(self) -> None:
-        """Give back the connection, or break it if not all was read."""
-        self._response.close()
+        """Let go of it; whoever has not read all of it closes the client too."""
+
+
+def read_all(answering: Answering, limit: int) -> bytes:
+    """The whole body of an answer. Raises WebError, also if it is larger."""
+    if (answering.length or 0) > limit:
+        raise TooLarge(limit)
+    pieces = []
+    size = 0
+    while piece := answering.read():
+        size += len(piece)
+        if size > limit:
+            raise TooLarge(limit)
+        pieces.append(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _is_small(content: Content) -> bool:
+    return isinstance(content, bytes) and len(content) <= CONTENT_MAX
 
 
 class Lane:
@@ -98,25 +98,24 @@ class Lane:
 
     def __init__(
         self,
-        make_client: Callable[[], Client],
-        base: str,
+        new_client: Callable[[], Client],
+        new_direct: Callable[[], Client] | None,
         headers: list[tuple[str, str]],
-        timeout_s: float | None,
         monitor: Monitor,
         watch: Watch,
     ) -> None:
         """
         Args:
-            base: what each URL begins with, up to its path.
+            new_client: makes one that can do everything.
+            new_direct: makes one for requests with a small body or none; None: the other one does them too.
             headers: that go with every request.
         """
-        self._make_client = make_client
-        self._idle: deque[Client] = deque()
+        self._new_client = new_client
+        self._new_direct = new_direct
+        self._idle: dict[bool, deque[Client]] = {False: deque(), True: deque()}
         self._lock = threading.Lock()
         self._clients: WeakSet[Client] = WeakSet()  # changed and looked through under the lock
-        self._base = base
         self._headers = headers
-        self._timeout_s = timeout_s
         self._monitor = monitor
         self._watch = watch
         self._closed = False
@@ -132,31 +131,22 @@ class Lane:
         if not _TARGET.fullmatch(target):
             raise UsageError("A character that cannot be in a URL is in one")
         self._watch.start()
+        direct = self._new_direct is not None and (content is None or _is_small(content))
         while True:
             if self._closed:
                 raise WebError("The connection was closed")
-            client, fresh = self._client()
-            body = None if content is None else Body(content if isinstance(content, bytes) else content())
-            client.begin(body)
-            self._watch.waiting.add(client)
+            client, fresh = self._client(direct)
             try:
-                response = client.ask(method, self._base + target, lines)
-            except (httpx.HTTPError, httpx.InvalidURL) as error:
+                return client.ask(method, target, lines, content)
+            except Gone:
                 client.close()
-                if client.late:
-                    raise WebError(f"Does not answer within {self._timeout_s:g} s", transient=True) from error
                 # A server may close an idle connection at any time, or end an HTTP/2 connection after so many
                 # requests (nginx after 1000): that is no trouble.
-                if fresh or not isinstance(error, (httpx.NetworkError, httpx.ProtocolError)):
-                    raise web_error(error, self._timeout_s) from error
+                if fresh:
+                    raise
             except BaseException:
                 client.close()
                 raise
-            else:
-                sent = sum(len(name) + len(value) + _LINE for name, value in lines) + len(target)
-                return Answering(client, response, sent + (body.size if body else 0), self._timeout_s)
-            finally:
-                self._watch.waiting.discard(client)
 
     def _lines(self, method: str, content: Content, headers: Headers) -> list[tuple[str, str]]:
         lines = [*self._headers]
@@ -170,12 +160,12 @@ class Lane:
             lines.append(("Content-Length", "0"))
         return lines
 
-    def _client(self) -> tuple[Client, bool]:
+    def _client(self, direct: bool) -> tuple[Client, bool]:
         """A client, and whether it is a new one."""
         try:
-            return self._idle.pop(), False  # the one used last, which is the least likely to be closed
+            return self._idle[direct].pop(), False  # the one used last, which is the least likely to be closed
         except IndexError:
-            client = self._make_client()
+            client = self._new_direct() if direct and self._new_direct is not None else self._new_client()
             with self._lock:
                 self._clients.add(client)
             return client, True
@@ -185,7 +175,7 @@ class Lane:
         self.count(answering)
         answering.close()
         if answering.complete and not self._closed:
-            self._idle.append(answering.client)
+            self._idle[isinstance(answering.client, DirectClient)].append(answering.client)
         else:
             answering.client.close()
 
@@ -201,5 +191,6 @@ class Lane:
             clients = list(self._clients)
         for client in clients:
             client.shut()
-        while self._idle:
-            self._idle.pop().close()
+        for idle in self._idle.values():
+            while idle:
+                idle.pop().close()

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import socket
-import ssl
 from typing import TYPE_CHECKING
 
-from casync_py.remotes.http.errors import WebError
+from casync_py.remotes.http.errors import Gone, WebError
 from casync_py.remotes.http.lean import httpx
+from casync_py.remotes.http.system_trouble import CONNECT_S, system_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-CONNECT_S = 30.0  # the kernel sends SYN after 0, 1, 3, 7, 15 s: who answers none of these is not there
-_NO_HOST = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME), socket.EAI_FAIL}
 _NO_ANSWER = "without sending a response"
 _EARLY = "without sending complete message body"
 
@@ -35,9 +32,11 @@ def web_error(error: Exception, timeout_s: float | None) -> WebError:
         return WebError(f"The proxy failed: {words}", transient=words.startswith("5"))
     for cause in _causes(error):
         if isinstance(cause, OSError):
-            return _system_error(cause, connecting=isinstance(error, httpx.ConnectError))
+            connecting = isinstance(error, httpx.ConnectError)
+            told = system_error(cause, connecting=connecting)
+            return told if connecting or not told.transient else Gone(told.reason, transient=True)
     if _NO_ANSWER in words:
-        return WebError("Closed the connection without an answer", transient=True)
+        return Gone("Closed the connection without an answer", transient=True)
     if _EARLY in words:
         return WebError("Answer ends early", transient=True)
     if words.startswith("Illegal header"):  # and what follows may be secret
@@ -45,8 +44,11 @@ def web_error(error: Exception, timeout_s: float | None) -> WebError:
     if "too long" in words:  # h11's bound of 100 KiB
         return WebError("Answers with a head that is too long")
     if isinstance(error, httpx.NetworkError):
-        return WebError(f"Connection broke: {words}", transient=True)
-    # A server that ends an HTTP/2 connection (nginx after 1000 requests) makes h2 call what it still sends our mistake.
+        return Gone(f"Connection broke: {words}", transient=True)
+    if isinstance(error, httpx.LocalProtocolError):
+        # A server that ends an HTTP/2 connection (nginx after 1000 requests) makes h2 call what it still sends our
+        # mistake.
+        return Gone(f"Does not speak HTTP: {words}", transient=True)
     return WebError(f"Does not speak HTTP: {words}", transient=isinstance(error, httpx.ProtocolError))
 
 
@@ -55,20 +57,3 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
     while cause is not None:
         yield cause
         cause = cause.__cause__ or cause.__context__
-
-
-def _system_error(error: OSError, *, connecting: bool) -> WebError:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return WebError(f"Its certificate is not trusted: {error.verify_message}")
-    if isinstance(error, socket.gaierror):
-        return WebError(f"Host not found: {error.strerror}", transient=error.errno not in _NO_HOST)
-    if isinstance(error, ssl.SSLError) and not _is_early_end(error):
-        return WebError(f"TLS failed: {error.reason or error}")
-    what = "No connection" if connecting else "Connection broke"
-    return WebError(f"{what}: {error.strerror or error}", transient=True)
-
-
-def _is_early_end(error: ssl.SSLError) -> bool:
-    return (
-        isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)) or error.reason == "UNEXPECTED_EOF_WHILE_READING"
-    )

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from casync_py.remotes.http.client import Client
+    from collections.abc import Iterator
 
-_PATIENCE = 1.5  # of the timeout: silence is noticed by httpx itself, after one
+_PATIENCE = 1.5  # of the timeout: silence is noticed by the sockets themselves, after one
 _LONGEST_LOOK_S = 5.0
 
 
 class Watch:
     """A thread that looks after clients whose answers are waited for.
 
-    httpx minds silence only: a head that drips, or interim answers without end, would be waited for for ever.
+    Sockets mind silence only: a head that drips, interim answers or trailers without end would be waited for for ever.
 
     Attributes:
-        waiting: the clients; whoever waits adds and discards his own.
+        waiting: the clients; see `Watched.watched`.
     """
 
     def __init__(self, timeout_s: float | None) -> None:
-        self.waiting: set[Client] = set()
+        self.waiting: set[Watched] = set()
         self._patience_s = None if timeout_s is None else timeout_s * _PATIENCE
         self._ended = threading.Event()
         self._lock = threading.Lock()
@@ -53,3 +55,50 @@ class Watch:
             thread = self._thread
         if thread is not None:
             thread.join()
+
+
+class Watched:
+    """A client that does one thing at a time, and may be broken from outside.
+
+    Attributes:
+        late: the watch has broken the connection.
+        sockets: of the connection.
+    """
+
+    def __init__(self, watch: Watch) -> None:
+        self.late = False
+        self.sockets: list[socket.socket] = []
+        self._watch = watch
+        self._size = 0
+        self._since = 0.0
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """While the server is waited for."""
+        self._size = 0
+        self._since = time.monotonic()
+        waiting = self._watch.waiting
+        waiting.add(self)
+        try:
+            yield
+        finally:
+            waiting.discard(self)
+
+    def progress(self) -> int:
+        """A number that changes as long as the server takes something."""
+        return 0
+
+    def check(self, now: float, patience_s: float) -> None:
+        """Break the connection where nothing has come on for so long."""
+        size = self.progress()
+        if size != self._size:
+            self._size, self._since = size, now
+        elif now - self._since > patience_s:
+            self.late = True
+            self.shut()
+
+    def shut(self) -> None:
+        """Break the connection; from any thread."""
+        for sock in self.sockets:
+            with suppress(OSError):  # it is not connected any more
+                sock.shutdown(socket.SHUT_RDWR)

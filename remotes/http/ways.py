@@ -9,7 +9,9 @@ from urllib.request import getproxies, proxy_bypass
 
 from casync_py.remotes.http.address import parse_web
 from casync_py.remotes.http.credentials import Credentials
+from casync_py.remotes.http.direct import DirectClient
 from casync_py.remotes.http.errors import WebError
+from casync_py.remotes.http.lanes import Lane
 from casync_py.remotes.http.trust import http2_is_there, tls_context
 from casync_py.remotes.http.watch import Watch
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from casync_py.monitor import Monitor
     from casync_py.options import Access
     from casync_py.remotes.http.address import WebAddress
-    from casync_py.remotes.http.lanes import Lane
+    from casync_py.remotes.http.client import Client
 
 _MOST_LANES = 64  # a server that redirects to ever more others fills no table
 _AGENT = "casync-py"
@@ -68,14 +70,18 @@ class Ways:
             return lane
 
     def _new_lane(self, address: WebAddress, *, http2: bool) -> Lane:
-        from casync_py.remotes.http.client import Client
-        from casync_py.remotes.http.lanes import Lane
-
         encrypted = address.url.startswith("https:")  # reading the authorities' certificates takes 30 ms
         tls = self._context(self._credentials.is_named(address.origin), http2) if encrypted else None
-        new_client = partial(Client, tls, self._proxy(address), self._timeout_s, http2=http2)
-        base = address.url.rstrip("/")
-        return Lane(new_client, base, self._headers(address), self._timeout_s, self._monitor, self._watch)
+        proxy = self._proxy(address)
+
+        def new_client() -> Client:
+            from casync_py.remotes.http.client import Client
+
+            return Client(address.url.rstrip("/"), tls, proxy, self._timeout_s, self._watch, http2=http2)
+
+        new_direct = partial(DirectClient, address.host, address.port, tls, self._timeout_s, self._watch)
+        is_direct = proxy is None and not (encrypted and http2)
+        return Lane(new_client, new_direct if is_direct else None, self._headers(address), self._monitor, self._watch)
 
     def _proxy(self, address: WebAddress) -> str | None:
         """The URL of the proxy that the environment names for an origin."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from casync_py.remotes.http.address import shown
 from casync_py.remotes.http.errors import WebError
 from casync_py.remotes.http.judging import REDIRECTS, next_url, refusal
+from casync_py.remotes.http.lanes import read_all
 from casync_py.remotes.http.ways import Ways
 from casync_py.transport.retry import Attempts, Retry
 
@@ -137,7 +138,7 @@ class Web:
                 try:
                     if answering.status not in expect:
                         raise refusal(answering, url)
-                    answer = Answer(answering.status, answering.headers, answering.read_all(limit))
+                    answer = Answer(answering.status, answering.headers, read_all(answering, limit))
                     self._answered += 1
                     return answer
                 finally:
