@@ -286,6 +286,7 @@ HUNGRY = {
     "a bomb",
     "the largest length",
 }
+SLOW = {"silence", "a slow drip", "endless interim answers"}
 ALL_THERE = {"more than is there", "less than is there", "the largest length", "chunked and never closed"}
 """An exchange ends with its GOODBYE: who got there has everything, verified."""
 
@@ -300,8 +301,9 @@ def test_one_kind_of_answer_is_wrong(made: Made, run: Run, tmp_path: Path, where
 
     honest = speaking(made) if where == "exchange" else plain(made)
     script = meddled(honest, concerns, lambda _asked, data: MALICE[malice](data))
+    options = ["--retries=0"] if malice in SLOW else []
     with ScriptedServer(script) as server:
-        ended = run(server, tmp_path / "out", measured=malice in HUNGRY)
+        ended = run(server, tmp_path / "out", *options, measured=malice in HUNGRY)
         if where == "exchange" and malice in ALL_THERE and ended.status == 0:
             assert_done(ended, made, tmp_path / "out")
         else:
@@ -386,12 +388,12 @@ def test_an_exchange_lies(made: Made, run: Run, tmp_path: Path, lie: str) -> Non
 
 @pytest.mark.parametrize("way", ["plain", "speaking"])
 def test_half_of_all_answers_are_500(made: Made, run: Run, tmp_path: Path, way: str) -> None:
-    """Which ones is chance, the same in each run."""
+    """Which ones is chance, as is which of the client's threads is answered: one may be refused many times in a row."""
     rng = random.Random(4)
     honest = plain(made) if way == "plain" else speaking(made)
     script = meddled(honest, lambda _asked: rng.random() < 0.5, lambda _asked, _data: [answer(500, b"no")])
     with ScriptedServer(script) as server:
-        ended = run(server, tmp_path / "out", "--retries=6")
+        ended = run(server, tmp_path / "out", "--retries=30")
         assert_done(ended, made, tmp_path / "out")
 
 
@@ -400,7 +402,7 @@ PASSING: dict[str, Callable[[bytes], Iterable[Step]]] = {
     for name in ("cut short", "reset", "more than is there", "nothing at all", "silence", "500 for ever", "a slow drip")
 } | {
     "busy": lambda _data: [answer(503, b"busy", "Retry-After: 0")],
-    "too many": lambda _data: [answer(429, b"slow down", "Retry-After: 1")],
+    "too many": lambda _data: [answer(429, b"slow down")],
     "too early": lambda _data: [answer(425, b"")],
     "timeout": lambda _data: [answer(408, b""), CLOSE],
     "gateway": lambda _data: [answer(504, b"")],
@@ -420,7 +422,7 @@ def test_every_url_fails_once(made: Made, run: Run, tmp_path: Path, way: str, tr
 
     honest = plain(made) if way == "plain" else speaking(made)
     with ScriptedServer(meddled(honest, concerns, lambda _asked, data: PASSING[trouble](data))) as server:
-        ended = run(server, tmp_path / "out")
+        ended = run(server, tmp_path / "out", "--retries=4")  # a busy machine may be late too
         assert_done(ended, made, tmp_path / "out")
 
 
