@@ -61,4 +61,5 @@ def has_by_heads(web: Web, store: str, suffixes: Sequence[str], ids: Sequence[Ch
     try:
         return list(threads.map(partial(has_by_head, web, store, suffixes), ids))
     finally:
-        threads.shutdown(cancel_futures=True)
+        # What is under way after an error, or Ctrl-C, is not waited for: it ends with the web
+        threads.shutdown(wait=False, cancel_futures=True)

@@ -378,6 +378,19 @@ def test_a_chunk_that_is_too_large_is_invalid_and_the_others_come(tmp_path: Path
         assert store.get(IDS[4]).plain() == SAMPLES[4].plain()
 
 
+def test_questions_of_which_one_fails_do_not_wait_for_the_others() -> None:
+    def script(asked: Asked) -> Iterator[Step]:
+        if asked.method == "HEAD" and IDS[0].hex() not in asked.target:
+            yield 60.0
+        yield answer(403)
+
+    with ScriptedServer(script) as server, Opened(server.url("/s"), timeout=30) as store:
+        began = time.monotonic()
+        with pytest.raises(WebError, match="403"):
+            store.has_many(IDS[:3])
+        assert time.monotonic() - began < 10
+
+
 @pytest.mark.parametrize("large", [False, True])
 def test_answers_that_may_be_large_are_few_at_once(large: bool) -> None:
     """What an index and a server from far away can make us hold in memory."""
