@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from casync_py.errors import UsageError
-from casync_py.protocol.posted import PROTOCOL_HEADER
+from casync_py.protocol.posted import PROTOCOL_HEADER, Exchange
 from casync_py.remotes.http.server.answers import Refusal, answer, refuse
 from casync_py.remotes.http.server.bodies import Gone
 from casync_py.remotes.http.server.calls import Call
@@ -17,6 +17,7 @@ from casync_py.remotes.http.server.reading import Reading
 from casync_py.remotes.http.server.shelf import Shelf
 from casync_py.remotes.http.server.work import Work
 from casync_py.remotes.http.server.writing import Writing
+from casync_py.remotes.http.terms import HAS, READING, WRITING
 
 if TYPE_CHECKING:
     from casync_py.monitor import Monitor
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 _FILE_METHODS = (b"allow", b"GET, HEAD, PUT, OPTIONS")
 _STORE_METHODS = (b"allow", b"GET, HEAD, POST, OPTIONS")
-_WRITING = (b"ask", b"send")
 
 
 class App:
@@ -61,16 +61,16 @@ class App:
             pulls = Pulls(self._upstream, self._waiting, monitor)
         posts = Posts(self._shelf, self._work)
         self._writing = Writing(options, self.places, self._shelf, self._work)
-        self._exchanges = {
-            b"pull": pulls.pull,
-            b"has": pulls.has,
-            b"ask": posts.ask,
-            b"send": posts.send,
+        self._posted = {
+            Exchange.PULL.value: pulls.pull,
+            HAS: pulls.has,
+            Exchange.ASK.value: posts.ask,
+            Exchange.SEND.value: posts.send,
         }
         suffix = re.escape(options.settings.store_options.compressed_suffix)
         self._chunk = re.compile(rf"(.*)/([0-9a-f]{{4}})/(\2[0-9a-f]{{60}})({suffix})?".encode())
-        exchanges = "pull, has, ask, send" if options.writable else "pull, has"
-        self._protocol = (PROTOCOL_HEADER.lower().encode(), exchanges.encode())
+        known = (*READING, *WRITING) if options.writable else READING
+        self._protocol = (PROTOCOL_HEADER.lower().encode(), ", ".join(known).encode())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -126,12 +126,13 @@ class App:
         if call.method == "OPTIONS":
             await answer(call.send, 204, [_STORE_METHODS, self._protocol])
         elif call.method == "POST":
-            exchange = self._exchanges.get(call.query)
-            if exchange is None:
-                raise Refusal(400, f"{shown(names)}: POST needs ?pull, ?has, ?ask or ?send")
-            if call.query in _WRITING:
+            posted = call.query.decode("latin-1")
+            answer_posted = self._posted.get(posted)
+            if answer_posted is None:
+                raise Refusal(400, f"{shown(names)}: POST needs ?{' or ?'.join(self._posted)}")
+            if posted in WRITING:
                 self._check_writable(call)
-            await exchange(call, names)
+            await answer_posted(call, names)
         elif call.method == "GET":
             await show_folder(call, self.options, self.places, names, self._work)
         else:
@@ -140,6 +141,8 @@ class App:
     def _check_writable(self, call: Call) -> None:
         if not self.options.writable:
             raise Refusal(403, f"{printable(call.path)}: This server takes nothing, it only gives")
+        if call.header(b"content-range") is not None:  # RFC 9110, 14.5: or the part would become the whole
+            raise Refusal(400, f"{printable(call.path)}: Only a whole file can be put")
 
     def crowded(self) -> bool:
         """Whether a request waits for room for its body."""

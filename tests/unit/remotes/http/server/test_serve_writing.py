@@ -340,6 +340,13 @@ def test_archives(tmp_path: Path, served: Served) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.catar"]
 
 
+def test_a_part_does_not_become_the_whole(tmp_path: Path, served: Served) -> None:
+    part = EntryRecord(0, 0, 0, 0, 0, 0).encode() + bytes(100)
+    refused = served.ask("PUT", "/a.catar", part, {"Content-Range": "bytes 0-163/5000"})
+    assert (refused.status, refused.text) == (400, "/a.catar: Only a whole file can be put\n")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_files_that_are_too_large(tmp_path: Path) -> None:
     body = EntryRecord(0, 0, 0, 0, 0, 0).encode() + bytes(1000)
     with Served(tmp_path, writable=True, max_upload=500) as served:
