@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from casync_py.compression import detect
+from casync_py.protocol.posted import Exchange
 
 if TYPE_CHECKING:
     from casync_py.compression import Buffer
@@ -18,6 +19,11 @@ HAS = "has"
 """The question which chunks there are, which is no exchange: its body is ids, the answer a byte for each."""
 HAS_IDS_MAX = 65536
 HAS_MEDIA_TYPE = "application/vnd.casync.ids"
+
+READING = (Exchange.PULL.value, HAS)
+WRITING = (Exchange.ASK.value, Exchange.SEND.value)
+"""What is POSTed to a store, by the name in the URL's query: where it can be read, and where it can be written too."""
+POSTED = frozenset(name.encode() for name in (*READING, *WRITING))
 
 INDEX_MEDIA_TYPE = "application/vnd.casync.index"
 ARCHIVE_MEDIA_TYPE = "application/vnd.casync.archive"

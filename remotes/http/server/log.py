@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING
 
 from casync_py.files import STANDARD_STREAM, STDOUT, write_all
+from casync_py.remotes.http.terms import POSTED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +22,6 @@ _WAITING_MAX = 10_000  # lines
 _OPEN = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
 _NEEDS_ESCAPE = frozenset({*range(0x20), 0x22, 0x5C, *range(0x7F, 0x100)})
 _ESCAPED = {byte: f"\\x{byte:02x}" for byte in _NEEDS_ESCAPE}
-_OURS = frozenset({b"pull", b"ask", b"send", b"has"})
 _FIELD_MAX = 1024
 
 
@@ -56,7 +56,7 @@ class AccessLog:
         client = scope["client"]
         referrer, agent = _headers(scope["headers"])
         query = scope["query_string"]
-        target = scope["raw_path"] + (b"" if not query else b"?" + query if query in _OURS else b"?...")
+        target = scope["raw_path"] + (b"" if not query else b"?" + query if query in POSTED else b"?...")
         line = (
             f'{client[0] if client else "-"} - - [{self._now()}] "{scope["method"]} {_field(target)} '
             f'HTTP/{scope["http_version"]}" {status or 499} {sent} "{referrer}" "{agent}" {seconds:.6f}\n'

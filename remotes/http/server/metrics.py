@@ -11,6 +11,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import casync_py
+from casync_py.remotes.http.terms import POSTED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 METHODS = frozenset({"GET", "HEAD", "PUT", "POST", "OPTIONS"})
-_EXCHANGES = {b"pull", b"ask", b"send", b"has"}
 _BUCKETS_S = (0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0, 60.0)
 _KINDS = {b".cacnk": "chunk", b".caibx": "index", b".caidx": "index", b".catar": "archive"}
 _PLAIN_NAME = 64  # of a chunk without a suffix
@@ -104,7 +104,7 @@ class Metrics:
 def kind_of_request(method: str, path: bytes, query: bytes) -> str:
     """One of few words, whatever the request is, for counting."""
     if method == "POST":
-        return query.decode() if query in _EXCHANGES else "other"
+        return query.decode() if query in POSTED else "other"
     if method == "OPTIONS":
         return "options"
     kind = _KINDS.get(path[-6:])
