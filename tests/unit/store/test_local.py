@@ -17,6 +17,7 @@ from casync_py.compression import parse_compression
 from casync_py.errors import ChunkInvalid, ChunkMissing
 from casync_py.options import StoreOptions
 from casync_py.store import local
+from casync_py.store.castr import read_chunk_file
 from casync_py.store.chunk import Chunk
 from casync_py.store.local import LocalStore
 from casync_py.testing.castr import store_faults
@@ -234,7 +235,7 @@ def test_what_gets_its_final_name_while_it_is_looked_for_is_found(
     store: LocalStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By another thread, just after its final name was looked at."""
-    read = local.read_chunk_file
+    read = read_chunk_file
 
     def read_and_flush(*arguments: Any) -> bytes | None:
         data = read(*arguments)
