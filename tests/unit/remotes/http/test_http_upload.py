@@ -1,35 +1,31 @@
-"""Chunks and files to web servers: what is asked, what is sent, in which memory, and what becomes of trouble."""
+"""Chunks to web servers: what is asked, what is sent, in which memory, and what becomes of trouble."""
 
 from __future__ import annotations
 
 import random
-import re
 import threading
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
 
 from casync_py.chunking.params import ChunkParams
-from casync_py.compression import DEFAULT_COMPRESSION, NO_COMPRESSION, Compression, detect
+from casync_py.compression import DEFAULT_COMPRESSION, NO_COMPRESSION, Compression
 from casync_py.digest import BLAKE3, SHA256, SHA512_256, Digest
 from casync_py.errors import PeerError, ProtocolError, UsageError
-from casync_py.files import unnamed_file, write_all
-from casync_py.format.index import Index
 from casync_py.ids import ChunkId
 from casync_py.monitor import Monitor
 from casync_py.options import Access, Resources, Settings, StoreOptions
-from casync_py.protocol.messages import CHUNK_DATA_MAX, Abort, ChunkData, Goodbye, IndexData, Message, Request
-from casync_py.protocol.posted import MEDIA_TYPE, BodyReader, Exchange, Side, body, greeting, joined
+from casync_py.protocol.messages import CHUNK_DATA_MAX, Abort, Goodbye, Request
+from casync_py.protocol.posted import MEDIA_TYPE, Exchange, Side, greeting, joined
 from casync_py.remotes.http.address import parse_web
 from casync_py.remotes.http.errors import WebError
-from casync_py.remotes.http.put_file import HttpFile, folder_url
 from casync_py.remotes.http.upload import HttpSink
 from casync_py.remotes.http.web import Web
 from casync_py.store.chunk import Chunk
 from casync_py.store.memory import MemoryStore
 from casync_py.sync.make import blob_stream, make_index
 from casync_py.sync.upload import LocalFile, PairedUpload, UploadPlan, local_upload
+from casync_py.testing.scripted_store import StoreServer
 from casync_py.testing.web import RESET, Asked, ScriptedServer, Step, answer
 from casync_py.transport.retry import Retry
 
@@ -39,7 +35,6 @@ if TYPE_CHECKING:
 
 PARAMS = ChunkParams.derive(1 << 10, 1 << 12, 1 << 14)
 MEMORY = 3 << 20
-_CHUNK = re.compile(r"/s/[0-9a-f]{4}/([0-9a-f]{64})(\.cacnk)?")
 
 
 class BytesSource:
@@ -60,98 +55,6 @@ class BytesSource:
         view[: len(piece)] = piece
         self._at += len(piece)
         return len(piece)
-
-
-@dataclass
-class StoreServer:
-    """A store at /s, with or without exchanges.
-
-    Attributes:
-        chunks: plain content by id.
-        files: whatever else was PUT.
-        asks: the ids of each ASK; `sends`: of each SEND.
-        before: called with each request; gives steps instead of the answer, or None.
-    """
-
-    speaks: bool = True
-    digest: Digest = SHA512_256
-    chunks: dict[bytes, bytes] = field(default_factory=dict)
-    files: dict[str, bytes] = field(default_factory=dict)
-    asks: list[list[ChunkId]] = field(default_factory=list)
-    sends: list[list[ChunkId]] = field(default_factory=list)
-    before: Callable[[Asked], Iterable[Step] | None] = lambda _asked: None
-
-    def __post_init__(self) -> None:
-        self.server = ScriptedServer(self._script)
-
-    def __enter__(self) -> StoreServer:
-        self.server.__enter__()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.server.__exit__(None, None, None)
-
-    def asked(self, method: str) -> list[Asked]:
-        return [asked for asked in self.server.asked if asked.method == method]
-
-    def _script(self, asked: Asked) -> Iterable[Step]:
-        instead = self.before(asked)
-        return [self._answer(asked)] if instead is None else instead
-
-    def _answer(self, asked: Asked) -> bytes:
-        if asked.method == "OPTIONS":
-            return answer(204, b"", "Casync-Protocol: has, ask, send, pull", length=-1) if self.speaks else answer(405)
-        if asked.method == "POST" and self.speaks:
-            return self._exchange(asked)
-        if asked.method == "PUT":
-            return self._put(asked)
-        if asked.method == "HEAD" and (named := _CHUNK.fullmatch(asked.target)):
-            return answer(200 if bytes.fromhex(named[1]) in self.chunks else 404, length=5)
-        return answer(405)
-
-    def _exchange(self, asked: Asked) -> bytes:
-        exchange = Exchange(asked.target.removeprefix("/s?"))
-        reader = BodyReader(exchange, Side.CLIENT)
-        got = reader.feed(asked.body)
-        reader.finish()
-        reply = self._ask(got) if exchange is Exchange.ASK else self._send(got)
-        return answer(200, body(exchange, Side.SERVER, reply), f"Content-Type: {MEDIA_TYPE}")
-
-    def _ask(self, got: list[Message]) -> list[Message]:
-        fd = unnamed_file()
-        for message in got:
-            if isinstance(message, IndexData):
-                write_all(fd, message.data)
-        with Index(fd, "asked") as index:
-            assert index.digest == self.digest
-            ids = list(dict.fromkeys(row.chunk_id for row in index))
-        self.asks.append(ids)
-        lacking = [chunk_id for chunk_id in ids if chunk_id not in self.chunks]
-        return [Request(lacking)] if lacking else []
-
-    def _send(self, got: list[Message]) -> list[Message]:
-        ids = []
-        for message in got:
-            assert isinstance(message, ChunkData)
-            self._keep(message.chunk_id, bytes(message.data), compressed=message.compressed)
-            ids.append(message.chunk_id)
-        self.sends.append(ids)
-        return []
-
-    def _keep(self, chunk_id: bytes, data: bytes, *, compressed: bool) -> None:
-        compressor = detect(data)
-        assert (compressor is not None) == compressed
-        plain = compressor.decompress(data, 1 << 25) if compressor else data
-        assert self.digest.of(plain) == chunk_id
-        self.chunks[chunk_id] = plain
-
-    def _put(self, asked: Asked) -> bytes:
-        named = _CHUNK.fullmatch(asked.target)
-        if named is None:
-            self.files[asked.target] = asked.body
-        else:
-            self._keep(bytes.fromhex(named[1]), asked.body, compressed=named[2] is not None)
-        return answer(201)
 
 
 def make_web(retries: int = 0) -> Web:
@@ -425,71 +328,3 @@ def test_no_more_is_kept_than_may_be(tmp_path: Path, monkeypatch: pytest.MonkeyP
         upload = PairedUpload(LocalFile(str(tmp_path / "i.caibx")), sink, plan)
         _make(BytesSource(noise(8 << 20)), upload, monitor, SHA512_256)
         assert MEMORY // 3 < most <= MEMORY // 3 + PARAMS.max
-
-
-# Files.
-
-
-def make_file(server: ScriptedServer, store: str | None = None, retries: int = 0) -> HttpFile:
-    address = parse_web(server.url("/d%20x/name.caibx?v=1"))
-    return HttpFile(make_web(retries), address, store=None if store is None else parse_web(server.url(store)))
-
-
-def test_a_file_is_put_when_it_is_complete() -> None:
-    with StoreServer() as server:
-        file = make_file(server.server, "/d%20x/s.castr/")
-        file.write(bytearray(b"one "))
-        file.write(memoryview(b"two"))
-        assert not server.server.asked
-        file.commit()
-        file.abort()
-        (asked,) = server.server.asked
-        assert (asked.method, asked.target, asked.body) == ("PUT", "/d%20x/name.caibx?v=1", b"one two")
-        assert asked.headers["content-length"] == "7"
-        assert asked.headers["content-type"] == "application/vnd.casync.index"
-        assert asked.headers["casync-store"] == "/d%20x/s.castr"
-
-
-def test_a_large_file_is_put_again_from_its_beginning() -> None:
-    content = noise(1 << 20)
-
-    def before(asked: Asked) -> Iterable[Step] | None:
-        return [answer(503), RESET] if asked.number < 2 else None
-
-    with StoreServer(before=before) as server:
-        file = make_file(server.server, retries=3)
-        file.write(content)
-        file.commit()
-        assert list(server.files.values()) == [content]
-        assert "casync-store" not in server.server.asked[-1].headers
-
-
-def test_the_server_says_why_it_does_not_take_a_file() -> None:
-    refusal = answer(409, b"/s: Lacks 3 chunks, the first is 00ff\n", "Content-Type: text/plain")
-    with ScriptedServer(lambda _asked: [refusal]) as server:
-        file = make_file(server)
-        file.write(b"x")
-        with pytest.raises(WebError, match="Lacks 3 chunks, the first is 00ff"):
-            file.commit()
-        file.abort()
-
-
-def test_a_file_that_was_given_up_is_not_put() -> None:
-    with StoreServer() as server:
-        file = make_file(server.server)
-        file.write(b"x")
-        file.abort()
-        file.abort()
-        assert not server.server.asked
-
-
-@pytest.mark.parametrize(
-    ("url", "folder"),
-    [
-        ("http://h/a/b.caibx", "http://h/a/"),
-        ("http://h/b.caibx?x=/y", "http://h/"),
-        ("http://h/a/b.caibx;v=1/2", "http://h/a/"),
-    ],
-)
-def test_the_directory_of_a_file(url: str, folder: str) -> None:
-    assert folder_url(url) == folder
