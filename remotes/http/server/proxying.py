@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _WAITING = 128  # threads; most of them wait for the upstream server
 _ASKED = ("if-none-match", "if-modified-since", "range", "if-range")
 _TOLD = ("content-length", "content-range", "etag", "last-modified", "accept-ranges")
+_VALUE = re.compile(r"[\t -~\x80-\xff]*")
 _PASSED = (200, 206, 304, 416)
 
 
@@ -93,10 +95,7 @@ class ProxyReading(Reading):
                     continue
                 if reply.status in ABSENT:
                     raise Refusal(404, f"{shown(names)}: No such file")
-                told = [
-                    (name.encode(), reply.headers[name].encode("latin-1")) for name in _TOLD if name in reply.headers
-                ]
-                return Passed(reply.status, told, _pieces(names, reply, cleanup.pop_all()))
+                return Passed(reply.status, _told(reply), _pieces(names, reply, cleanup.pop_all()))
 
 
 class Passed(NamedTuple):
@@ -105,6 +104,12 @@ class Passed(NamedTuple):
     status: int
     headers: list[Header]
     pieces: Pieces
+
+
+def _told(reply: Reply) -> list[Header]:
+    """What is passed on of its head; folded lines and control characters are not."""
+    values = [(name, reply.headers[name]) for name in _TOLD if name in reply.headers]
+    return [(name.encode(), value.encode("latin-1")) for name, value in values if _VALUE.fullmatch(value)]
 
 
 def _pieces(names: Names, reply: Reply, cleanup: ExitStack) -> Pieces:

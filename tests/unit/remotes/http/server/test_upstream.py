@@ -219,6 +219,19 @@ def test_headers_are_passed_on_byte_for_byte(folder: Path, tag: str) -> None:
         assert served.ask("GET", "/a.caidx", headers={"If-None-Match": tag}).status == 304
 
 
+@pytest.mark.parametrize("line", ['ETag: "a"\r\n Set-Cookie: b', 'ETag: "a\x01"', 'ETag: "a"\rSet-Cookie: b'])
+def test_what_no_header_may_have_is_not_passed_on(folder: Path, line: str) -> None:
+    """A line that goes on in the next one, or a control character; which upstream servers' heads may have or not."""
+    with (
+        ScriptedServer(lambda _asked: [answer(200, b"abc", line)]) as server,
+        Served(folder, upstream=server.origin, settings=replace(FEW, retries=0)) as served,
+    ):
+        got = served.ask("GET", "/a.caidx")
+        assert got.status in (200, 502)
+        assert "set-cookie" not in "".join(f"{name}: {value}" for name, value in got.headers.items()).lower()
+        assert "Internal" not in "".join(served.monitor.notices)
+
+
 def test_our_client_extracts_through_it(tmp_path: Path, folder: Path, origin: Origin) -> None:
     data = random.Random(1).randbytes(3_000_000)
     (tmp_path / "blob").write_bytes(data)
