@@ -12,7 +12,7 @@ from casync_py.remotes.http.address import shown
 from casync_py.remotes.http.errors import WebError
 from casync_py.remotes.http.judging import REDIRECTS, next_url, refusal
 from casync_py.remotes.http.lanes import read_all
-from casync_py.remotes.http.ways import Ways
+from casync_py.remotes.http.origins import Origins
 from casync_py.transport.retry import Attempts, Retry
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class Web:
         self.stopped = threading.Event()
         self._answered = 0  # requests so far; only whether it changes matters, so no lock
         self._monitor = monitor
-        self._ways = Ways(access, timeout if math.isfinite(timeout) else None, monitor, user_origins)
+        self._origins = Origins(access, timeout if math.isfinite(timeout) else None, monitor, user_origins)
 
     def request(
         self,
@@ -203,7 +203,7 @@ class Web:
         for _ in range(_MOST_REDIRECTS + 1):
             url = _with_path(url)
             at = url.find("/", 8)
-            lane = self._ways.lane(url[:at], bulk)
+            lane = self._origins.lane(url[:at], bulk)
             answering = lane.open(method, url[at:], content, headers)
             if answering.status not in REDIRECTS or answering.status in expect:
                 coding = answering.headers.get("content-encoding", "identity")
@@ -220,7 +220,7 @@ class Web:
     def close(self) -> None:
         """Break what is under way and ask nothing any more; twice is fine."""
         self.stopped.set()
-        self._ways.close()
+        self._origins.close()
 
 
 def _with_path(url: str) -> str:

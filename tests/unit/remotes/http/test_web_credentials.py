@@ -203,7 +203,7 @@ def test_ever_more_servers(make_web: MakeWeb) -> None:
             for _ in range(100):
                 with pytest.raises(WebError, match="No connection"):  # it listens on 127.0.0.1 only
                     web.request("GET", server.url())
-            assert sum(map(len, web._ways._lanes)) <= 64
+            assert sum(map(len, web._origins._lanes)) <= 64
             assert not target.asked
 
 

@@ -275,7 +275,7 @@ class Hasty(set[Any]):
 
 def test_how_long_a_connection_was_idle_counts_for_no_request() -> None:
     web = make_web()
-    web._ways._watch.waiting = Hasty()
+    web._origins._watch.waiting = Hasty()
     with ScriptedServer(lambda _asked: [answer(200)]) as server:
         for _ in range(2):
             web.request("GET", server.url())

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import serialization as s
 from casync_py.errors import UsageError
 from casync_py.monitor import Monitor
 from casync_py.options import Access
-from casync_py.remotes.http import trust, ways
+from casync_py.remotes.http import origins, trust
 from casync_py.remotes.http.web import Web, WebError
 from casync_py.testing.web import CLOSE, RESET, Asked, ScriptedServer, Step, answer
 
@@ -272,7 +272,7 @@ def test_without_the_extra_it_is_http1(
     make_web: MakeWeb, http2_server: Nginx, files: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert trust.http2_is_there()
-    monkeypatch.setattr(ways, "http2_is_there", lambda: False)
+    monkeypatch.setattr(origins, "http2_is_there", lambda: False)
     web = make_web(http2_server.url, tls_ca=files["ca"])
     assert web.request("GET", f"{http2_server.url}/body").body == BODY
     web.close()

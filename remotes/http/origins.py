@@ -1,4 +1,4 @@
-"""The lanes to all origins that are asked, made when they are first needed, and which of them are told who we are."""
+"""The origins that are asked: the lanes to each, made when they are first needed, and which of them are told who we are."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MOST_LANES = 64  # a server that redirects to ever more others fills no table
 _AGENT = "casync-py"
 
 
-class Ways:
+class Origins:
     """Lanes by the beginning of a URL, `scheme://host[:port]`. Thread-safe."""
 
     def __init__(
