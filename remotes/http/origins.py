@@ -1,4 +1,4 @@
-"""The origins that are asked: the lanes to each, made when they are first needed, and which of them are told who we are."""
+"""The origins that are asked: lanes to each, made when they are first needed, and which are told who we are."""
 
 from __future__ import annotations
 
