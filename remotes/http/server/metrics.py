@@ -6,6 +6,7 @@ prometheus_client only writes the text.
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from itertools import accumulate
 from typing import TYPE_CHECKING
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 METHODS = frozenset({"GET", "HEAD", "PUT", "POST", "OPTIONS"})
 _BUCKETS_S = (0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0, 60.0)
-_KINDS = {b".cacnk": "chunk", b".caibx": "index", b".caidx": "index", b".catar": "archive"}
-_PLAIN_NAME = 64  # of a chunk without a suffix
+_KINDS = {b".caibx": "index", b".caidx": "index", b".catar": "archive"}
+_CHUNK = re.compile(rb".*/[0-9a-f]{64}(\.[^/]*)?", re.DOTALL)  # whatever suffix it has
 
 
 class Metrics:
@@ -112,4 +113,4 @@ def kind_of_request(method: str, path: bytes, query: bytes) -> str:
         return kind
     if path.startswith(b"/-/"):
         return "monitoring"
-    return "chunk" if len(path) - path.rfind(b"/") - 1 == _PLAIN_NAME else "page"
+    return "chunk" if _CHUNK.fullmatch(path) else "page"

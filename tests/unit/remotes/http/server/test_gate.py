@@ -172,6 +172,7 @@ def test_counters(serve: Serve) -> None:
     [
         ("GET", b"/x.catar", b"", "archive"),
         ("PUT", b"/s/abab/" + ID, b"", "chunk"),
+        ("GET", b"/s/abab/" + ID + b".other", b"", "chunk"),
         ("POST", b"/s", b"whatever", "other"),
         ("OPTIONS", b"/s", b"", "options"),
         ("GET", b"/-/health", b"", "monitoring"),
