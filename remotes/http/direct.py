@@ -28,6 +28,7 @@ from casync_py.remotes.http.watch import Watched
 
 if TYPE_CHECKING:
     import ssl
+    from io import BufferedReader
 
     from casync_py.remotes.http.watch import Watch
 
@@ -35,6 +36,37 @@ CONTENT_MAX = 64 << 10  # more can take longer than the timeout, which is one fo
 _PIECE = 256 << 10
 _MOST_INTERIM = 8
 _LINE = 4  # bytes of a line of a head beside name and value
+
+
+class _Head:
+    """What a head is read from; http.client takes one that ends early for a whole one."""
+
+    def __init__(self, file: BufferedReader) -> None:
+        self.close = file.close
+        self._readline = file.readline
+        self._last = b""
+
+    def readline(self, limit: int) -> bytes:
+        self._last = self._readline(limit)
+        return self._last
+
+    @property
+    def is_whole(self) -> bool:
+        return self._last in (b"\r\n", b"\n")
+
+
+class _Response(HTTPResponse):
+    def begin(self) -> None:
+        file = self.fp
+        self.fp = head = _Head(file)  # type: ignore[assignment] # all that `begin` uses of it
+        try:
+            super().begin()
+        finally:
+            if self.fp is not None:  # or it is closed already
+                self.fp = file
+        if not head.is_whole:
+            self.close()
+            raise IncompleteRead(b"")
 
 
 class DirectClient(Watched):
@@ -48,11 +80,12 @@ class DirectClient(Watched):
         super().__init__(watch)
         self.timeout_s = timeout_s
         self._connect_s = CONNECT_S if timeout_s is None else min(timeout_s, CONNECT_S)
-        self._connection = (
+        self._connection: HTTPConnection = (
             HTTPConnection(host, port, timeout=self._connect_s)
             if tls is None
             else HTTPSConnection(host, port, timeout=self._connect_s, context=tls)
         )
+        self._connection.response_class = _Response
 
     def ask(self, method: str, target: str, headers: list[tuple[str, str]], content: bytes | None) -> DirectAnswer:
         """Send a request and wait for the head of its answer.
@@ -94,8 +127,6 @@ class DirectClient(Watched):
                 interim += 1
                 response.headers = None  # type: ignore[assignment] # `begin` reads the next head then
                 response.begin()
-            if self.late:  # http.client takes a head that ends early for a whole one
-                raise RemoteDisconnected("Late")
             _check_length(response)
         except BaseException:
             response.close()

@@ -6,22 +6,21 @@ import gc
 import socket
 import sys
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import WeakSet
+
+import pytest
 
 from casync_py.monitor import Monitor
 from casync_py.options import Access
 from casync_py.remotes.http.lanes import Lane
 from casync_py.remotes.http.watch import Watch
 from casync_py.remotes.http.web import Web
-from casync_py.testing.web import CLOSE, ScriptedServer, answer
-
-if TYPE_CHECKING:
-    import pytest
+from casync_py.testing.web import CLOSE, ScriptedServer, Step, answer
 
 
-def make_web(timeout: float = 5.0) -> Web:
-    return Web(Access(), timeout=timeout, retries=0, monitor=Monitor(), user_origins=())
+def make_web(timeout: float = 5.0, retries: int = 0) -> Web:
+    return Web(Access(), timeout=timeout, retries=retries, monitor=Monitor(), user_origins=())
 
 
 def test_connections_that_are_over_leave_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,6 +73,17 @@ def test_closing_while_connections_are_made() -> None:
         sys.setswitchinterval(before)
         closed.set()
         thread.join()
+
+
+@pytest.mark.parametrize("beginning", [b"HTTP/1.1 302 Found\r\nLocation: /nowh", b"HTTP/1.1 404 Not Found\r\n"])
+def test_a_head_that_ends_early_is_no_answer(beginning: bytes) -> None:
+    """Nothing is absent because a connection broke."""
+    web = make_web(retries=1)
+    rest: dict[int, list[Step]] = {0: [beginning, CLOSE]}
+    with ScriptedServer(lambda asked: rest.get(asked.number, [answer(200, b"right")])) as server:
+        assert web.request("GET", server.url("/a"), expect=(200, 404)).body == b"right"
+        assert [asked.target for asked in server.asked] == ["/a", "/a"]
+    web.close()
 
 
 def test_a_body_that_is_taken_slowly_is_no_stall() -> None:
