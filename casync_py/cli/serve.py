@@ -24,7 +24,7 @@ _DEFAULT_PORT = 8042
 
 def run(session: Session) -> None:
     """Serve until a signal comes."""
-    from casync_py.remotes.http.server.app import make_app
+    from casync_py.remotes.http.server.app import App
     from casync_py.remotes.http.server.gate import Gate
     from casync_py.remotes.http.server.guard import Limits
     from casync_py.remotes.http.server.log import AccessLog
@@ -33,7 +33,7 @@ def run(session: Session) -> None:
     tokens, tls = _admission(session)
     with ExitStack() as cleanup:
         deadline = cleanup.enter_context(closing(Deadline()))
-        app = cleanup.enter_context(closing(make_app(_options(session, tokens, tls), session.monitor)))
+        app = cleanup.enter_context(closing(App(_options(session, tokens, tls), session.monitor)))
         listening = cleanup.enter_context(closing(_listen(session)))
         _refuse_strangers(session, listening, guarded=tokens is not None or "client_ca" in session.options)
         limits = Limits(connections_max(), session.settings.timeout)

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from casync_py.compression import DEFAULT_COMPRESSION
 from casync_py.monitor import Monitor
-from casync_py.remotes.http.server.app import make_app
+from casync_py.remotes.http.server.app import App
 from casync_py.remotes.http.server.gate import Gate
 from casync_py.remotes.http.server.guard import Limits
 from casync_py.remotes.http.server.options import ServeOptions
@@ -56,7 +56,7 @@ class Served:
         """
         self.monitor = Monitor()
         self.limits = Limits(connections_max, timeout)
-        self.app = make_app(ServeOptions(tuple(os.fspath(folder) for folder in folders), **options), self.monitor)
+        self.app = App(ServeOptions(tuple(os.fspath(folder) for folder in folders), **options), self.monitor)
         self.limits.crowded = self.app.crowded
         try:
             gate = Gate(self.app, self.monitor, self.limits)

@@ -156,8 +156,3 @@ class App:
         self._work.close()
         self._shelf.close()
         self.places.close()
-
-
-def make_app(options: ServeOptions, monitor: Monitor) -> App:
-    """The app of a server. Raises as `App` does."""
-    return App(options, monitor)
