@@ -107,9 +107,11 @@ class Passed(NamedTuple):
 
 
 def _told(reply: Reply) -> list[Header]:
-    """What is passed on of its head; folded lines and control characters are not."""
-    values = [(name, reply.headers[name]) for name in _TOLD if name in reply.headers]
-    return [(name.encode(), value.encode("latin-1")) for name, value in values if _VALUE.fullmatch(value)]
+    """What is passed on of its head: no folded lines, no control characters, no length that does not count."""
+    told = {name: reply.headers[name] for name in _TOLD if _VALUE.fullmatch(reply.headers.get(name, "\n"))}
+    if "transfer-encoding" in reply.headers or not told.get("content-length", "").isdecimal():
+        told.pop("content-length", None)
+    return [(name.encode(), value.encode("latin-1")) for name, value in told.items()]
 
 
 def _pieces(names: Names, reply: Reply, cleanup: ExitStack) -> Pieces:

@@ -232,6 +232,17 @@ def test_what_no_header_may_have_is_not_passed_on(folder: Path, line: str) -> No
         assert "Internal" not in "".join(served.monitor.notices)
 
 
+@pytest.mark.parametrize("length", ["3", "9"])
+def test_a_length_that_does_not_count_is_not_passed_on(folder: Path, length: str) -> None:
+    head = f"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: {length}\r\n\r\n".encode()
+    with (
+        ScriptedServer(lambda _asked: [head + b"5\r\nabcde\r\n0\r\n\r\n"]) as server,
+        Served(folder, upstream=server.origin, settings=FEW) as served,
+    ):
+        assert served.ask("GET", "/a.caidx").body == b"abcde"
+        assert served.monitor.notices == []
+
+
 def test_our_client_extracts_through_it(tmp_path: Path, folder: Path, origin: Origin) -> None:
     data = random.Random(1).randbytes(3_000_000)
     (tmp_path / "blob").write_bytes(data)
