@@ -233,7 +233,7 @@ OUR_OPTIONS = (
         "listen",
         "ADDRESS",
         "Where to listen: HOST:PORT, HOST or :PORT; port 0 picks a free one. Anything but this machine's own addresses "
-        "needs --token-file, --client-ca or --insecure.",
+        "needs --token-file, --tls-cert or --insecure.",
         WEB_SERVERS,
         SERVING,
         "127.0.0.1:8042",
@@ -250,7 +250,7 @@ OUR_OPTIONS = (
     Option(
         "client-ca", "FILE", "Serve only those who show a certificate of these authorities (PEM).", WEB_SERVERS, SERVING
     ),
-    Option("insecure", "", "Listen for anyone, without tokens or certificates.", WEB_SERVERS, SERVING),
+    Option("insecure", "", "Listen for anyone, without tokens or TLS.", WEB_SERVERS, SERVING),
     Option(
         "upstream",
         "URL",

@@ -35,7 +35,7 @@ def run(session: Session) -> None:
         deadline = cleanup.enter_context(closing(Deadline()))
         app = cleanup.enter_context(closing(App(_options(session, tokens, tls), session.monitor)))
         listening = cleanup.enter_context(closing(_listen(session)))
-        _refuse_strangers(session, listening, guarded=tokens is not None or "client_ca" in session.options)
+        _refuse_strangers(session, listening, guarded=tokens is not None or tls is not None)
         limits = Limits(connections_max(), session.settings.timeout)
         limits.crowded = app.crowded
         log = None
@@ -96,8 +96,8 @@ def _listen(session: Session) -> Listening:
 def _refuse_strangers(session: Session, listening: Listening, *, guarded: bool) -> None:
     if not (guarded or listening.only_local or "insecure" in session.options):
         raise UsageError(
-            f"Others can reach {listening.listen.shown}: say who may with --token-file or --client-ca, "
-            "or let anyone in with --insecure"
+            f"Others can reach {listening.listen.shown}: --token-file or --client-ca says who may, --tls-cert alone "
+            "lets anyone in over TLS, and --insecure anyone at all"
         )
     if "token_file" in session.options and not listening.only_local and session.settings.access.tls_cert is None:
         session.monitor.notice("Without --tls-cert, tokens and content can be read on the way")

@@ -17,7 +17,7 @@ STORE_HEADER = "Casync-Store"
 
 HAS = "has"
 """The question which chunks there are, which is no exchange: its body is ids, the answer a byte for each."""
-HAS_IDS_MAX = 65536
+HAS_IDS_MAX = 32768  # 1 MiB, for which a server needs no turn of its own
 HAS_MEDIA_TYPE = "application/vnd.casync.ids"
 
 READING = (Exchange.PULL.value, HAS)

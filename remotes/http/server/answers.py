@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-Scope = MutableMapping[str, Any]
-Event = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Event]]
-Send = Callable[[Event], Awaitable[None]]
+if TYPE_CHECKING:
+    from starlette.types import Send
+
 Header = tuple[bytes, bytes]
 
 TEXT = (b"content-type", b"text/plain; charset=utf-8")

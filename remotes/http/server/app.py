@@ -20,8 +20,9 @@ from casync_py.remotes.http.server.writing import Writing
 from casync_py.remotes.http.terms import HAS, READING, WRITING
 
 if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
+
     from casync_py.monitor import Monitor
-    from casync_py.remotes.http.server.answers import Receive, Scope, Send
     from casync_py.remotes.http.server.options import ServeOptions
     from casync_py.remotes.http.server.places import Names
     from casync_py.remotes.http.server.upstream import Upstream

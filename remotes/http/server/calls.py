@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
 
-    from casync_py.remotes.http.server.answers import Header, Receive, Scope, Send
+    from starlette.types import Receive, Scope, Send
+
+    from casync_py.remotes.http.server.answers import Header
     from casync_py.remotes.http.server.work import Work
 
     Pieces = Generator[bytes, None, None]

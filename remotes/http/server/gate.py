@@ -5,29 +5,26 @@ from __future__ import annotations
 import ipaddress
 import traceback
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from casync_py.remotes.http.server.metrics import CONTENT_TYPE, Metrics, kind_of_request
+from starlette.responses import PlainTextResponse
+
+from casync_py.remotes.http.server.metrics import Metrics, kind_of_request
+from casync_py.remotes.http.server.monitoring import HEALTH, METRICS, monitoring
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable
+
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from casync_py.monitor import Monitor
     from casync_py.remotes.http.server.guard import Limits
     from casync_py.remotes.http.server.log import AccessLog
     from casync_py.transport.admission import Tokens
 
-    Scope = dict[str, Any]
-    Message = dict[str, Any]
-    Receive = Callable[[], Awaitable[Message]]
-    Send = Callable[[Message], Awaitable[None]]
-    Asgi = Callable[[Any, Any, Any], Awaitable[None]]
-
-HEALTH, METRICS = b"/-/health", b"/-/metrics"
 # Requests that are worked on: what waits for a disk or another server goes on when its client has gone.
 _PER_CONNECTION = 2
-_TEXT = b"text/plain; charset=utf-8"
-_CHALLENGES = [(b"www-authenticate", b'Bearer realm="casync"'), (b"www-authenticate", b'Basic realm="casync"')]
+_CHALLENGES = {"www-authenticate": 'Bearer realm="casync", Basic realm="casync"'}
 
 
 class Gate:
@@ -35,7 +32,7 @@ class Gate:
 
     def __init__(
         self,
-        app: Asgi,
+        app: ASGIApp,
         monitor: Monitor,
         limits: Limits,
         *,
@@ -55,6 +52,7 @@ class Gate:
         self._log = log
         self._local = None if tokens is not None else local
         self._metrics = Metrics(limits)
+        self._monitoring = monitoring(self._metrics)
         self._limits = limits
         self._in_app = 0
 
@@ -67,7 +65,8 @@ class Gate:
             self._report(scope, error)
             if answer.status:
                 raise  # the connection is closed in the middle, so that nobody takes it for the end
-            await answer.whole(500, b"Internal error; the server's messages have more")
+            refusal = _refusal(500, "Internal error; the server's messages have more")
+            await refusal(scope, receive, answer.send)
         finally:
             seconds = perf_counter() - begin
             kind = kind_of_request(scope["method"], scope["raw_path"], scope["query_string"])
@@ -77,29 +76,28 @@ class Gate:
 
     async def _answer(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
         path = scope["raw_path"]
+        app: ASGIApp
         if self._local is not None and not self._is_ours(_header(scope, b"host")):
-            await answer.whole(421, b"Only this machine is served here; ask for localhost")
+            app = _refusal(421, "Only this machine is served here; ask for localhost")
         elif path == HEALTH:
-            await self._own(scope, answer, lambda: b"ok\n", _TEXT)
+            app = self._monitoring
         elif self._tokens is not None and not self._tokens.accept(_header(scope, b"authorization")):
-            await answer.whole(401, b"A token is needed: 'Authorization: Bearer TOKEN', or as a password", _CHALLENGES)
+            app = _refusal(401, "A token is needed: 'Authorization: Bearer TOKEN', or as a password", _CHALLENGES)
         elif path == METRICS:
-            await self._own(scope, answer, self._metrics.text, CONTENT_TYPE)
+            app = self._monitoring
         elif self._in_app >= _PER_CONNECTION * self._limits.connections_max:
             self._limits.refuse("too many requests at once")
-            await answer.whole(503, b"Too many requests are being worked on", [(b"retry-after", b"1")])
+            app = _refusal(503, "Too many requests are being worked on", {"retry-after": "1"})
         else:
-            self._in_app += 1
-            try:
-                await self._app(scope, receive, answer.send)
-            finally:
-                self._in_app -= 1
+            app = self._counted
+        await app(scope, receive, answer.send)
 
-    async def _own(self, scope: Scope, answer: _Answer, text: Callable[[], bytes], kind: bytes) -> None:
-        if scope["method"] in ("GET", "HEAD"):
-            await answer.whole(200, text(), [(b"cache-control", b"no-store")], kind)
-        else:
-            await answer.whole(405, b"Only GET and HEAD here", [(b"allow", b"GET, HEAD")])
+    async def _counted(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._in_app += 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._in_app -= 1
 
     def _is_ours(self, host: bytes) -> bool:
         name = host.decode("latin-1").lower()
@@ -141,17 +139,11 @@ class _Answer:
             self.sent += len(message.get("body", b""))
         return self._send(message)
 
-    async def whole(
-        self, status: int, body: bytes, headers: list[tuple[bytes, bytes]] | None = None, kind: bytes = _TEXT
-    ) -> None:
-        """Send all of it; a line that is not whole gets its end."""
-        if not body.endswith(b"\n"):
-            body += b"\n"
-        length = b"%d" % len(body)
-        fields = [(b"content-type", kind), (b"content-length", length), *(headers or ())]
-        await self.send({"type": "http.response.start", "status": status, "headers": fields})
-        await self.send({"type": "http.response.body", "body": body})
+
+def _refusal(status: int, line: str, headers: dict[str, str] | None = None) -> PlainTextResponse:
+    return PlainTextResponse(line + "\n", status, headers)
 
 
 def _header(scope: Scope, name: bytes) -> bytes:
-    return next((value for found, value in scope["headers"] if found == name), b"")
+    headers: list[tuple[bytes, bytes]] = scope["headers"]
+    return next((value for found, value in headers if found == name), b"")

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from casync_py.remotes.http.server.guard import Limits
 
-CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 METHODS = frozenset({"GET", "HEAD", "PUT", "POST", "OPTIONS"})
 _BUCKETS_S = (0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0, 60.0)
 _KINDS = {b".caibx": "index", b".caidx": "index", b".catar": "archive"}

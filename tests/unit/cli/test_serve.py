@@ -19,6 +19,9 @@ from urllib.error import HTTPError, URLError
 import pytest
 import trustme
 
+from casync_py.cli.serve import DEFAULT_ADDRESS
+from casync_py.transport.listen import Listen
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
@@ -77,6 +80,11 @@ def _folder(tmp_path: Path) -> Path:
     folder.mkdir()
     (folder / "x.catar").write_bytes(b"archive")
     return folder
+
+
+def test_where_it_listens_unless_told() -> None:
+    assert DEFAULT_ADDRESS == "127.0.0.1:8042"
+    assert Listen.parse(DEFAULT_ADDRESS, 1) == Listen("127.0.0.1", 8042)
 
 
 @pytest.mark.parametrize(
@@ -218,6 +226,18 @@ def test_tokens_open_a_wider_address(folder: Path, tmp_path: Path) -> None:
 def test_anyone_may_where_that_is_said(folder: Path) -> None:
     with serving("--listen=0.0.0.0:0", "--insecure", folder) as server:
         assert server.get("x.catar", Host="some.name") == b"archive"
+
+
+def test_tls_alone_opens_a_wider_address(folder: Path, tmp_path: Path) -> None:
+    ours, cert = trustme.CA(), str(tmp_path / "cert.pem")
+    ours.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(cert)
+    context = ssl.create_default_context()
+    ours.configure_trust(context)
+    with serving("--listen=0.0.0.0:0", f"--tls-cert={cert}", folder) as server:
+        port = server.line.rstrip("/\n").rpartition(":")[2]
+        url = f"https://127.0.0.1:{port}/x.catar"
+        with urllib.request.urlopen(url, context=context, timeout=30) as answer:
+            assert answer.read() == b"archive"
 
 
 def test_client_certificates(folder: Path, tmp_path: Path) -> None:

@@ -31,13 +31,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from starlette.types import Receive, Scope, Send
+
     Serve = Callable[..., "Reached"]
 
 ID = b"ab" * 32
 BEGUN, GO_ON = threading.Semaphore(0), threading.Event()
 
 
-async def app(scope: dict[str, Any], receive: Callable[[], Any], send: Callable[[Any], Any]) -> None:
+async def app(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["path"] == "/wait":
         BEGUN.release()
         await asyncio.to_thread(GO_ON.wait)
