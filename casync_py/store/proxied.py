@@ -42,7 +42,7 @@ class ProxiedStore:
         self.name = source.name
         self.near = near
         self.source = source
-        self.flights = SingleFlight(source, near.keep, second=second, name="casync-proxy")
+        self.flights = SingleFlight(source, near.keep, self.has_near, second=second, name="casync-proxy")
 
     def get(self, chunk_id: ChunkId, limit: int = MAX_CHUNK_SIZE) -> Chunk:
         """Return the chunk, from here or from there.
@@ -144,7 +144,10 @@ class Ahead:
                 flight = self._store.flights.want_now(chunk_id)
             chunk = self._store.flights.wait(flight)
             if chunk is None:
-                return self._open_here(chunk_id)
+                try:
+                    return self._open_here(chunk_id)
+                except (ChunkMissing, OSError):
+                    chunk = self._store.source.get(chunk_id)
             return _in_file(chunk)
         finally:
             if flight is not None:

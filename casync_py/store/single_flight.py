@@ -16,7 +16,7 @@ from casync_py.errors import ChunkInvalid, ChunkMissing, PeerError
 from casync_py.store.windows import Answers, better
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from casync_py.ids import ChunkId
     from casync_py.store.base import Store
@@ -57,6 +57,7 @@ class SingleFlight:
         self,
         source: Store,
         keep: Callable[[Chunk], bool],
+        has: Callable[[Sequence[ChunkId]], list[bool]],
         *,
         second: Store | None = None,
         name: str = "fetch",
@@ -66,11 +67,14 @@ class SingleFlight:
         Args:
             source: gives only what is verified; stays the caller's, and is closed before `close`.
             keep: stores a chunk where those who want it find it; whether it did. Thread-safe, raises nothing.
+            has: tells which chunks are there by now: since somebody saw that they are not, another flight may have
+                brought them. Thread-safe, raises nothing.
             second: asked for what `source` has not whole, and for what it lacks and `second.has_many` knows of.
             name: of the threads.
         """
         self._source = source
         self._keep = keep
+        self._has = has
         self._second = second
         self._second_turn = threading.Lock()
         self._lock = threading.Lock()  # guards all that follows
@@ -171,6 +175,7 @@ class SingleFlight:
         return batch
 
     def _fetch(self, batch: list[Flight]) -> None:
+        batch = self._still_lacking(batch)
         refused: list[tuple[Flight, ChunkMissing | ChunkInvalid]] = []
         with closing(Answers(self._source, [flight.chunk_id for flight in batch], _BUDGET)) as answers:
             for place, flight in enumerate(batch):
@@ -184,6 +189,16 @@ class SingleFlight:
         if refused:
             self._refused(refused)
 
+    def _still_lacking(self, flights: list[Flight]) -> list[Flight]:
+        """End those whose chunks were kept meanwhile; the others."""
+        lacking = []
+        for flight, there in zip(flights, self._has([flight.chunk_id for flight in flights]), strict=True):
+            if there:
+                self._end(flight, None, None)
+            else:
+                lacking.append(flight)
+        return lacking
+
     def _abandon(self, flights: list[Flight]) -> bool:
         """Give up what nobody wants any more, if that is so of all of them."""
         with self._lock:
@@ -195,6 +210,8 @@ class SingleFlight:
             return True
 
     def _fetch_one(self, flight: Flight) -> None:
+        if not self._still_lacking([flight]):
+            return
         try:
             chunk = self._source.get(flight.chunk_id)
         except (ChunkMissing, ChunkInvalid) as error:

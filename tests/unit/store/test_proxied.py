@@ -151,6 +151,18 @@ def test_many_who_ask_for_one_chunk_fetch_it_once(tmp_path: Path) -> None:
     proxy.store.close()
 
 
+def test_what_was_brought_since_somebody_looked_is_not_fetched_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    origin = Origin()
+    proxy = Proxy(tmp_path / "c", origin)
+    assert proxy.read(IDS[:5])
+    monkeypatch.setattr(proxy.store, "has_near", lambda ids: [False] * len(ids))  # as it was a moment ago
+    assert proxy.read(IDS[:5])
+    assert origin.fetched == Counter(IDS[:5])
+    proxy.store.close()
+
+
 def test_many_streams_over_the_same_chunks_fetch_each_once(tmp_path: Path) -> None:
     origin = Origin()
     proxy = Proxy(tmp_path / "c", origin, limit=100_000_000)
