@@ -32,6 +32,9 @@ _USUAL = 32 << 10  # stored bytes of a chunk that are expected before any came
 _GETS = 32  # at once, at most
 _LARGE = 16 << 20  # bytes that an answer may have: where it may have more, there are fewer at once
 _LARGE_ONES = 256 << 20  # bytes that those may have together
+_NEAR_S = 2e-3  # a server that answers within that keeps two threads busy; what they do between them costs more
+_NEAR_GETS = 8
+_FAR_S = 20e-3
 _WORK_S = 1e-3  # processor time that a request takes, until it is known better: rather too much
 _ANSWERS = (200, *NOT_THERE)
 _ANSWERS_IN_SEVERAL_FORMS = (*_ANSWERS, NOT_IN_THIS_FORM)
@@ -199,8 +202,6 @@ class _Share:
 class ByGets:
     """GET of each chunk's file, compressed or plain: the form that was there last is tried first."""
 
-    most = 1
-
     def __init__(self, web: Web, store: str, suffix: str, round_trip_s: float) -> None:
         """
         Args:
@@ -214,7 +215,8 @@ class ByGets:
         self._large_ones = _Share(_LARGE_ONES)
         self._quickest_s = round_trip_s  # about the shortest time that a request takes
         self._work_s = _WORK_S  # running mean of what this thread itself did in it
-        self.threads = self._worth_having()
+        # The first round trip, which made the connection too, tells no near server from a nearer one.
+        self.most, self.threads = (1, 2) if round_trip_s < _FAR_S else self._worth_having()
 
     def fetch(self, ids: Sequence[ChunkId], take: Take) -> None:
         for chunk_id in ids:
@@ -242,13 +244,16 @@ class ByGets:
         return Missing(chunk_id)
 
     def _learn(self, took_s: float, worked_s: float) -> None:
-        """As many threads as keep one processor busy: few where the server is near, many where it is far."""
+        """As many threads as keep one processor busy: two where the server is near, many where it is far."""
         self._work_s += (worked_s - self._work_s) / 16
         self._quickest_s = min(took_s, self._quickest_s * 1.02) if self._quickest_s else took_s
-        self.threads = self._worth_having()
+        self.most, self.threads = self._worth_having()
 
-    def _worth_having(self) -> int:
-        return max(2, min(1 + round(self._quickest_s / max(self._work_s, 1e-5)), _GETS))
+    def _worth_having(self) -> tuple[int, int]:
+        """How many one thread gets in a row, and how many threads there are."""
+        if 0 < self._quickest_s < _NEAR_S:
+            return _NEAR_GETS, 2
+        return 1, max(2, min(1 + round(self._quickest_s / max(self._work_s, 1e-5)), _GETS))
 
 
 def check_media_type(value: str | None) -> None:
