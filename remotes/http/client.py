@@ -6,10 +6,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from casync_py.errors import UsageError
-from casync_py.remotes.http.errors import WebError
 from casync_py.remotes.http.lean import httpx
 from casync_py.remotes.http.pace import Pace
-from casync_py.remotes.http.system_trouble import CONNECT_S
 from casync_py.remotes.http.trouble import web_error
 from casync_py.remotes.http.watch import Watched
 
@@ -17,6 +15,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Iterable, Iterator
 
+    from casync_py.remotes.http.errors import WebError
     from casync_py.remotes.http.watch import Watch
 
     Content = bytes | Callable[[], Iterable[bytes]] | None
@@ -72,13 +71,11 @@ class Client(Watched):
         Raises:
             UsageError: an impossible proxy.
         """
-        super().__init__(watch)
-        self.timeout_s = timeout_s
+        super().__init__(watch, timeout_s)
         self._base = base
         self._body: Body | None = None
-        connect_s = CONNECT_S if timeout_s is None else min(timeout_s, CONNECT_S)
         self._extensions = {
-            "timeout": {"connect": connect_s, "read": timeout_s, "write": timeout_s, "pool": timeout_s},
+            "timeout": {"connect": self.connect_s, "read": timeout_s, "write": timeout_s, "pool": timeout_s},
             "trace": self._remember,
         }
         try:
@@ -110,7 +107,7 @@ class Client(Watched):
     def trouble(self, error: Exception) -> WebError:
         """What happened to the connection."""
         if self.late:
-            return WebError(f"Does not answer within {self.timeout_s:g} s", transient=True)
+            return self.lateness()
         return web_error(error, self.timeout_s)
 
     def _remember(self, event: str, details: dict[str, Any]) -> None:

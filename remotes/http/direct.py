@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 
 from casync_py.remotes.http.errors import Gone, WebError
 from casync_py.remotes.http.pace import Pace
-from casync_py.remotes.http.system_trouble import CONNECT_S, system_error
+from casync_py.remotes.http.system_trouble import system_error
 from casync_py.remotes.http.watch import Watched
 
 if TYPE_CHECKING:
@@ -131,13 +131,11 @@ class DirectClient(Watched):
         Args:
             tls: None where nothing is encrypted.
         """
-        super().__init__(watch)
-        self.timeout_s = timeout_s
-        self._connect_s = CONNECT_S if timeout_s is None else min(timeout_s, CONNECT_S)
+        super().__init__(watch, timeout_s)
         self._connection: HTTPConnection = (
-            HTTPConnection(host, port, timeout=self._connect_s)
+            HTTPConnection(host, port, timeout=self.connect_s)
             if tls is None
-            else HTTPSConnection(host, port, timeout=self._connect_s, context=tls)
+            else HTTPSConnection(host, port, timeout=self.connect_s, context=tls)
         )
         self._connection.response_class = _Response
 
@@ -179,7 +177,7 @@ class DirectClient(Watched):
             with self.watched():
                 self._connection.connect()
         except TimeoutError as error:
-            raise WebError(f"No connection within {self._connect_s:g} s", transient=True) from error
+            raise WebError(f"No connection within {self.connect_s:g} s", transient=True) from error
         except OSError as error:
             raise system_error(error, connecting=True) from error
         sock = self._connection.sock
@@ -190,7 +188,7 @@ class DirectClient(Watched):
     def trouble(self, error: OSError | HTTPException) -> WebError:
         """What happened to the connection."""
         if self.late:
-            return WebError(f"Does not answer within {self.timeout_s:g} s", transient=True)
+            return self.lateness()
         if isinstance(error, RemoteDisconnected):
             return Gone("Closed the connection without an answer", transient=True)
         if isinstance(error, IncompleteRead):

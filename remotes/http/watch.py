@@ -8,6 +8,9 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from casync_py.remotes.http.errors import WebError
+from casync_py.remotes.http.system_trouble import CONNECT_S
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -61,11 +64,15 @@ class Watched:
     """A client that does one thing at a time, and may be broken from outside.
 
     Attributes:
+        timeout_s: how long the server may be silent; None: for ever.
+        connect_s: how long a connection may take to be made.
         late: the watch has broken the connection.
         sockets: of the connection.
     """
 
-    def __init__(self, watch: Watch) -> None:
+    def __init__(self, watch: Watch, timeout_s: float | None) -> None:
+        self.timeout_s = timeout_s
+        self.connect_s = CONNECT_S if timeout_s is None else min(timeout_s, CONNECT_S)
         self.late = False
         self.sockets: list[socket.socket] = []
         self._watch = watch
@@ -83,6 +90,10 @@ class Watched:
             yield
         finally:
             waiting.discard(self)
+
+    def lateness(self) -> WebError:
+        """What happened to a connection that the watch has broken."""
+        return WebError(f"Does not answer within {self.timeout_s:g} s", transient=True)
 
     def progress(self) -> int:
         """A number that changes as long as the server takes something."""
